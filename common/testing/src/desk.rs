@@ -1,0 +1,97 @@
+use std::env;
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::server::{self, Server};
+
+use crate::signal;
+
+/// A user's machine, with the background etcd at a port of its own instead of
+/// 2379. Dropping it stops that server, however often it was started, and removes
+/// its data.
+pub struct Desk {
+    pub address: SocketAddr,
+    /// The processes of the server, in the order of their starts.
+    pub servers: Vec<u32>,
+}
+
+impl Desk {
+    /// A machine on which no etcd runs.
+    pub fn new() -> Result<Desk> {
+        loop {
+            // The system's choice, moved out of the range from which it gives ports to
+            // others: nobody gets this one before etcd listens.
+            let picked = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+            let address = SocketAddr::from(([127, 0, 0, 1], 20_000 + picked % 10_000));
+            if TcpListener::bind(address).is_ok() {
+                // That socket lives on for a moment in a process that another test is
+                // just starting.
+                while TcpStream::connect(address).is_ok() {
+                    sleep(Duration::from_millis(1));
+                }
+                return Ok(Desk { address, servers: Vec::new() });
+            }
+        }
+    }
+
+    /// Starts the background etcd, as the first chapter does that is run.
+    pub fn start_server(&mut self) -> Result<()> {
+        let process = server::find_or_start(self.address)?;
+        self.servers.push(process.context("something else has taken the port")?);
+        Ok(())
+    }
+
+    /// The command that runs a program of this workspace here.
+    pub fn command(&self, name: &str) -> Result<Command> {
+        let mut command = program(name)?;
+        command
+            .env_remove("ETCDCTL_ENDPOINTS")
+            .env("ETCD_LOCAL_PORT", self.address.port().to_string())
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        Ok(command)
+    }
+
+    /// Notes the process that a `started etcd` line names.
+    pub fn note_server(&mut self, line: &str) {
+        let process = line.split_once("(process ").and_then(|(_, rest)| rest.split_once(','));
+        self.servers.extend(process.and_then(|(number, _)| number.parse::<u32>().ok()));
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        for &server in &self.servers {
+            let _ = signal("KILL", server); // it may have ended already
+        }
+        let data = server::background_data(self.address);
+        // A killed server may still be writing for a moment.
+        while data.exists() && fs::remove_dir_all(&data).is_err() {
+            sleep(Duration::from_millis(5));
+        }
+        for beside in ["log", "lock"] {
+            let _ = fs::remove_file(data.with_extension(beside));
+        }
+    }
+}
+
+/// The command that runs a program of this workspace against a private server.
+pub fn program_at(server: &Server, name: &str) -> Result<Command> {
+    let mut command = program(name)?;
+    command.env("ETCDCTL_ENDPOINTS", server.address().to_string());
+    Ok(command)
+}
+
+/// The command that runs a program of this workspace, without its build.
+fn program(name: &str) -> Result<Command> {
+    // A test is built into target/debug/deps, the programs beside that folder.
+    let test = env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("this test is in no folder")?;
+    let path: PathBuf = folder.join(name).with_extension(env::consts::EXE_EXTENSION);
+    ensure!(path.exists(), "{} is not built; type: cargo build --all-targets", path.display());
+    Ok(Command::new(path))
+}

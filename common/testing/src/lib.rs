@@ -1,0 +1,143 @@
+//! What only the proof needs: running the programs as a user does, and holding
+//! the READMEs to what the programs print.
+
+mod desk;
+mod readme;
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use common::server::Server;
+
+pub use desk::{Desk, program_at};
+pub use readme::{follow, follow_from_nothing, follow_untouched};
+
+/// How long a test waits for what is due; only a broken program takes so long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running program and what it shows on the terminal: stdout and stderr, in
+/// the order of writing. Dropping it ends the program.
+pub struct Program {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Program {
+    /// Starts the program that `command` describes.
+    pub fn start(mut command: Command) -> Result<Program> {
+        let (reader, writer) = io::pipe()?;
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break; // the test has ended
+                }
+            }
+        });
+        Ok(Program { child, lines })
+    }
+
+    /// Waits for the next line; `None` when nobody can write one any more.
+    pub fn line(&self) -> Result<Option<String>> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => bail!("no line within {PATIENCE:?}"),
+        }
+    }
+
+    /// Waits for the next line, which must be this one.
+    pub fn expect(&self, expected: &str) -> Result<()> {
+        let line = self.line()?;
+        ensure!(line.as_deref() == Some(expected), "expected {expected:?}, got {line:?}");
+        Ok(())
+    }
+
+    /// Waits for the end; returns the lines not read yet, and the status.
+    pub fn end(mut self) -> Result<(Vec<String>, ExitStatus)> {
+        let mut rest = Vec::new();
+        while let Some(line) = self.line()? {
+            rest.push(line);
+        }
+        Ok((rest, self.child.wait()?))
+    }
+
+    /// Presses Ctrl-C.
+    pub fn interrupt(&self) -> Result<()> {
+        signal("INT", self.child.id())
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended already
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal, named as for `kill`.
+pub fn signal(name: &str, process: u32) -> Result<()> {
+    // A shell has `kill` built in; not every system has it as a program.
+    let kill = format!("kill -{name} {process}");
+    let status = Command::new("sh").args(["-c", &kill]).status()?;
+    ensure!(status.success(), "{kill} failed");
+    Ok(())
+}
+
+/// Runs exercises with all these answers at once, such as `counter solution`, and
+/// follows the exercises of the README meanwhile. The last line of each answer must be
+/// the verdict named beside it, and the exit status must say the same. Below a broken
+/// verdict there is a hint.
+pub fn exercises(readme: &str, experiments: &[&str], verdicts: &[(&str, &str)]) -> Result<()> {
+    let server = Server::start()?;
+    let start = |(answer, _): &(&str, &str)| {
+        let (exercise, answer) = answer.split_once(' ').context("which answer?")?;
+        let mut command = program_at(&server, &format!("examples/{exercise}"))?;
+        command.arg(answer).env_remove("EXERCISE_PREFIX");
+        Program::start(command)
+    };
+    let programs = verdicts.iter().map(start).collect::<Result<Vec<_>>>()?;
+    readme::follow_exercises(readme, experiments)?;
+    for (program, (answer, expected)) in programs.into_iter().zip(verdicts) {
+        let (mut lines, status) = program.end()?;
+        let code = match expected.split_once(": ") {
+            Some(("held", _)) => 0,
+            Some(("broken", _)) => 1,
+            _ => 2,
+        };
+        let hint = lines.pop_if(|line| line.starts_with("look at "));
+        ensure!(
+            status.code() == Some(code)
+                && lines.last().map(String::as_str) == Some(*expected)
+                && hint.is_some() == (code == 1),
+            "{answer}: {status}, {lines:#?}\nexpected: {expected}",
+        );
+    }
+    Ok(())
+}
+
+/// The sum of what etcd counts in some lines of its metrics.
+pub fn metric(server: SocketAddr, counts: impl Fn(&str) -> bool) -> Result<i64> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    let mut sum = 0.0;
+    for line in page.lines().filter(|line| counts(line)) {
+        sum += line.rsplit(' ').next().unwrap_or_default().parse::<f64>()?;
+    }
+    Ok(sum as i64)
+}
