@@ -1,0 +1,133 @@
+//! What the exercises of the chapters have in common.
+//!
+//! An exercise is an example of its chapter: `main.rs` is an experiment on a real
+//! etcd that ends in a verdict, `yours.rs` is what it tries, the only file to edit.
+//! It is [run] with the name of another answer instead, such as `solution`, or with
+//! `hint`.
+//!
+//! What must not depend on luck is staged: on a [`Wire`] the experiment holds the
+//! requests and answers of a client, on a [`Link`] everything that passes between
+//! client and server, and it lets go when it has done what it wanted to do.
+
+mod link;
+mod scene;
+mod wire;
+
+use std::env;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Error, Result, bail};
+use tokio::task::{JoinError, LocalSet};
+use tokio::time::timeout;
+
+pub use link::Link;
+pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
+pub use wire::{Answer, Call, Wire};
+
+/// How long an experiment may take, with an answer that never comes back.
+const LIMIT: Duration = Duration::from_secs(25);
+
+/// What an exercise is, apart from its experiment.
+pub struct Exercise {
+    /// That of the example.
+    pub name: &'static str,
+    /// The modules that can be tried instead of `yours`.
+    pub answers: &'static [&'static str],
+    /// The second hint; each broken verdict has the first one for its case.
+    pub hint: &'static str,
+}
+
+/// What an experiment has measured. An `Err` in its place is none: the experiment
+/// could not be carried out, which says nothing about the answer that was tried.
+pub enum Verdict {
+    /// What was required, and was found.
+    Held(String),
+    /// Which requirement was found broken, and where to look for the reason.
+    Broken { what: String, look: &'static str },
+}
+
+/// The verdict that what was required is there.
+pub fn held(what: impl Into<String>) -> Result<Verdict> {
+    Ok(Verdict::Held(what.into()))
+}
+
+/// The verdict that something is broken, and one hint, which is not the answer.
+pub fn broken(what: impl Into<String>, look: &'static str) -> Result<Verdict> {
+    Ok(Verdict::Broken { what: what.into(), look })
+}
+
+/// The verdict on an answer that has ended with an error.
+pub fn gave_up(error: &Error) -> Result<Verdict> {
+    broken(
+        format!("it has given up: {error:#}"),
+        "which line has returned this error, and whether to try again would help",
+    )
+}
+
+/// Does as the program's argument says, and prints the verdict. The exit status is
+/// 0 if it is `held`, 1 if it is `broken`, and 2 if there is none.
+pub async fn run<F>(exercise: Exercise, experiment: fn(Scene) -> F) -> ExitCode
+where
+    F: Future<Output = Result<Verdict>> + 'static,
+{
+    match judge(&exercise, experiment).await {
+        Ok(None) => {
+            println!("{}", exercise.hint);
+            ExitCode::SUCCESS
+        }
+        Ok(Some(Verdict::Held(what))) => {
+            println!("held: {what}");
+            ExitCode::SUCCESS
+        }
+        Ok(Some(Verdict::Broken { what, look })) => {
+            println!("broken: {what}");
+            println!("look at {look}");
+            ExitCode::from(1)
+        }
+        Err(error) => {
+            eprintln!("no verdict: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The verdict; `None` if a hint is wanted.
+async fn judge<F>(exercise: &Exercise, experiment: fn(Scene) -> F) -> Result<Option<Verdict>>
+where
+    F: Future<Output = Result<Verdict>> + 'static,
+{
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let answer = match &arguments[..] {
+        [] => "yours",
+        [word] if word == "hint" => return Ok(None),
+        [word] if exercise.answers.contains(&&**word) => word,
+        words => bail!(
+            "there is no answer called {:?}; there are: {}; and there is: hint",
+            words.join(" "),
+            exercise.answers.join(", ")
+        ),
+    };
+    let scene = Scene::new(exercise.name, answer)?;
+    // A task of its own, so that a panic in an answer does not keep us from cleaning up.
+    let tasks = LocalSet::new();
+    let task = tasks.spawn_local(experiment(scene.clone()));
+    let verdict = match tasks.run_until(timeout(LIMIT, task)).await {
+        Ok(ended) => ended.unwrap_or_else(|panic| Err(panic.into())),
+        Err(_) => broken(
+            format!("it has not come to an end within {LIMIT:?}"),
+            "what may wait for ever: a request without a limit, or a loop without a way out",
+        ),
+    };
+    // The task of the experiment, or one that it has started.
+    let panicked = |error: &Error| error.downcast_ref().is_some_and(JoinError::is_panic);
+    let verdict = match verdict {
+        Err(error) if panicked(&error) => {
+            broken("it panicked; the message is above", "the line that the message names")
+        }
+        verdict => verdict,
+    };
+    drop(tasks); // whatever an answer has left running must not put anything any more
+    scene.clean().await?;
+    verdict.map(Some)
+}
