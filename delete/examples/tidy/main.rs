@@ -1,0 +1,141 @@
+//! The experiment of the exercise `tidy`: jobs are removed while others use them.
+//!
+//! To be repaired is `yours.rs`, and not this file.
+
+mod mistake;
+mod solution;
+mod wrong_look;
+mod wrong_prefix;
+mod yours;
+
+use std::collections::HashSet;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, GetOptions};
+use exercise::{Exercise, Scene, Verdict, broken, gave_up, held};
+
+const EXERCISE: Exercise = Exercise {
+    name: "tidy",
+    answers: &["yours", "solution", "mistake", "wrong_look", "wrong_prefix"],
+    hint: "A look before the delete does not help, however late it comes: there is a moment after \
+           it. Let etcd look and delete in one step, as in the exercise counter of put-get. And \
+           which keys begin with the name of the folder?",
+};
+
+/// These are done, and nobody touches them.
+const DONE: [&str; 2] = ["jobs/1", "jobs/3"];
+/// These are done, and started again in the middle of it.
+const AGAIN: [&str; 2] = ["jobs/2", "jobs/4"];
+/// What else is there.
+const OTHERS: [(&str, &str); 3] =
+    [("jobs/5", "running"), ("jobs-old/1", "done"), ("jobs2/1", "done")];
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    exercise::run(EXERCISE, experiment).await
+}
+
+/// What is tried.
+async fn tidy(answer: &str, mut client: Client, folder: &str) -> Result<i64> {
+    match answer {
+        "solution" => solution::tidy(&mut client, folder).await,
+        "mistake" => mistake::tidy(&mut client, folder).await,
+        "wrong_look" => wrong_look::tidy(&mut client, folder).await,
+        "wrong_prefix" => wrong_prefix::tidy(&mut client, folder).await,
+        _ => yours::tidy(&mut client, folder).await,
+    }
+}
+
+async fn experiment(scene: Scene) -> Result<Verdict> {
+    let mut client = scene.connect().await?;
+    let folder = scene.key("jobs");
+    let (mut restarted, mut removed) = (0, 0);
+
+    // A fault after the first request, after the second and so on, until there are not
+    // so many and nothing goes wrong.
+    for nth in 1.. {
+        for job in [DONE, AGAIN].as_flattened() {
+            put(&mut client, &scene.key(job), "done").await?;
+        }
+        for (key, value) in OTHERS {
+            put(&mut client, &scene.key(key), value).await?;
+        }
+
+        let (tidying, mut wire) = scene.connect_by_wire().await?;
+        let start_again = async {
+            // Etcd's answer is on its way while this happens.
+            let answer = wire.answer(nth).await;
+            if answer.is_some() {
+                for job in AGAIN {
+                    put(&mut client, &scene.key(job), "running").await?;
+                }
+            }
+            wire.open();
+            anyhow::Ok(answer.is_some())
+        };
+        let (counted, staged) = tokio::join!(tidy(&scene.answer, tidying, &folder), start_again);
+        let staged = staged?;
+        let counted = match counted {
+            Ok(counted) => counted,
+            Err(error) => return gave_up(&error),
+        };
+        ensure!(staged || nth > 1, "tidy has asked etcd for nothing, so nothing was tried");
+        if staged {
+            println!(
+                "4 jobs were done; when etcd had answered your request {nth}, 2 were started again"
+            );
+        } else {
+            println!("4 jobs were done; tidy says that it removed {counted}");
+        }
+
+        let keys = keys(&scene, &mut client).await?;
+        let gone = |name: &str| !keys.contains(name);
+        let destroyed: Vec<&str> = AGAIN.into_iter().filter(|job| gone(job)).collect();
+        if staged && !destroyed.is_empty() {
+            return broken(
+                format!("newer values were destroyed: {}", destroyed.join(", ")),
+                "what others can do between your look at a job and your delete",
+            );
+        }
+        let taken: Vec<&str> = OTHERS.iter().map(|(key, _)| *key).filter(|key| gone(key)).collect();
+        if !taken.is_empty() {
+            return broken(
+                format!("what was not done, or no job at all, is gone: {}", taken.join(", ")),
+                "which keys begin with what your code asks for",
+            );
+        }
+        let expected = if staged { &DONE[..] } else { [DONE, AGAIN].as_flattened() };
+        let left = expected.iter().filter(|job| !gone(job)).count();
+        if left > 0 {
+            return broken(
+                format!("of {} jobs that stayed done, {left} are still there", expected.len()),
+                "the jobs that your code does not come to",
+            );
+        }
+        if !staged && counted != 4 {
+            return broken("the number that tidy returns is not 4", "what your code counts");
+        }
+        removed += expected.len();
+        if !staged {
+            break;
+        }
+        restarted += AGAIN.len();
+    }
+    held(format!("{restarted} jobs were started again and are there, {removed} others are gone"))
+}
+
+async fn put(client: &mut Client, key: &str, value: &str) -> Result<()> {
+    within(REQUEST_TIMEOUT, client.put(key, value, None)).await.context("put failed")?;
+    Ok(())
+}
+
+/// What is there, by the names used here.
+async fn keys(scene: &Scene, client: &mut Client) -> Result<HashSet<String>> {
+    let all = GetOptions::new().with_prefix().with_keys_only();
+    let found = within(REQUEST_TIMEOUT, client.get(scene.key(""), Some(all)))
+        .await
+        .context("get failed")?;
+    found.kvs().iter().map(|kv| Ok(scene.shown(kv.key_str()?).to_owned())).collect()
+}

@@ -1,0 +1,120 @@
+//! The experiment of the exercise `counter`: eight clients count in one key.
+//!
+//! To be repaired is `yours.rs`, and not this file.
+
+mod mistake;
+mod solution;
+mod wrong_mutex;
+mod wrong_once;
+mod yours;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
+use exercise::{Exercise, Scene, Verdict, Wire, broken, gave_up, held};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, timeout_at};
+
+const EXERCISE: Exercise = Exercise {
+    name: "counter",
+    answers: &["yours", "solution", "mistake", "wrong_mutex", "wrong_once"],
+    hint: "etcd can write under a condition: a transaction compares first, then writes, and \
+           nothing comes in between. Which number of the key tells that nobody has written since \
+           you read? And what do you do when somebody has?",
+};
+
+const CLIENTS: usize = 8;
+const ROUNDS: usize = 50;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    exercise::run(EXERCISE, experiment).await
+}
+
+/// What is tried.
+async fn add(answer: String, mut client: Client, key: String) -> Result<()> {
+    match &*answer {
+        "solution" => solution::add(&mut client, &key).await,
+        "mistake" => mistake::add(&mut client, &key).await,
+        "wrong_mutex" => wrong_mutex::add(&mut client, &key).await,
+        "wrong_once" => wrong_once::add(&mut client, &key).await,
+        _ => yours::add(&mut client, &key).await,
+    }
+}
+
+async fn experiment(scene: Scene) -> Result<Verdict> {
+    let mut client = scene.connect().await?;
+    let key = &*scene.key("counter");
+
+    // A key that does not exist has revision 0: nobody's counter is overwritten.
+    let create = Txn::new()
+        .when([Compare::mod_revision(key, CompareOp::Equal, 0)])
+        .and_then([TxnOp::put(key, "0", None)]);
+    let answer = within(REQUEST_TIMEOUT, client.txn(create)).await.context("txn failed")?;
+    ensure!(answer.succeeded(), "there is a counter already");
+
+    let (mut clients, mut wires) = (Vec::new(), Vec::new());
+    for _ in 0..CLIENTS {
+        let (client, wire) = scene.connect_by_wire().await?;
+        clients.push(client);
+        wires.push(wire);
+    }
+    println!("{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times");
+    println!("each time, all of them have read it before one of them writes");
+
+    let (mut added, mut unstaged) = (0, 0);
+    for _ in 0..ROUNDS {
+        wires.iter_mut().for_each(Wire::hold);
+        let adds: Vec<_> = clients
+            .iter()
+            .map(|client| spawn_local(add(scene.answer.clone(), client.clone(), key.to_owned())))
+            .collect();
+
+        // The first answer to each client is held until etcd has answered them all.
+        let mut answers = Vec::new();
+        let deadline = Instant::now() + REQUEST_TIMEOUT / 2;
+        for wire in &mut wires {
+            answers.extend(timeout_at(deadline, wire.answer(1)).await.ok().flatten());
+        }
+        wires.iter_mut().for_each(Wire::open);
+        let together = answers.len();
+        drop(answers);
+
+        for add in adds {
+            if let Err(error) = add.await? {
+                return gave_up(&error);
+            }
+            added += 1;
+        }
+        unstaged += usize::from(together < CLIENTS);
+        // On a busy machine this may happen, but not again and again.
+        if unstaged == 3 && read(&mut client, key).await? == added {
+            bail!(
+                "only {together} of {CLIENTS} clients has read the counter, the others wait for it; \
+                 they stand for {CLIENTS} programs on as many machines, which know nothing of each \
+                 other but what etcd tells them"
+            );
+        }
+    }
+
+    let number = read(&mut client, key).await?;
+    let what = format!("{CLIENTS} clients added {added}, the counter says {number}");
+    match added - number {
+        0 => held(what),
+        lost @ 1.. => broken(
+            format!("{what} ({lost} updates lost)"),
+            "what others can do between your get and your put, and who would tell you",
+        ),
+        _ => broken(
+            format!("{what} ({} counted twice)", number - added),
+            "what your code does again, and whether the first time really did nothing",
+        ),
+    }
+}
+
+async fn read(client: &mut Client, key: &str) -> Result<i64> {
+    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
+    Ok(found.kvs().first().context("the counter is gone")?.value_str()?.parse()?)
+}

@@ -1,0 +1,31 @@
+//! Wrong: begins each page with the last key of the one before.
+
+use anyhow::{Context, Result};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, GetOptions};
+
+/// `shelves` ends in a slash.
+pub async fn read(client: &mut Client, shelves: &str, limit: i64) -> Result<Vec<String>> {
+    // A range ends before its end: 0 is the character after the slash.
+    let end = format!("{}0", shelves.trim_end_matches('/'));
+    let mut next = shelves.as_bytes().to_vec();
+
+    // 0 is the newest; the first answer tells which one that was.
+    let mut revision = 0;
+    let mut parcels = Vec::new();
+    loop {
+        let page = GetOptions::new().with_range(&*end).with_limit(limit).with_revision(revision);
+        let found =
+            within(REQUEST_TIMEOUT, client.get(next, Some(page))).await.context("get failed")?;
+        if revision == 0 {
+            revision = found.header().context("no header")?.revision();
+        }
+        for kv in found.kvs() {
+            parcels.push(kv.value_str()?.to_owned());
+        }
+        match found.kvs().last() {
+            Some(last) if found.more() && limit > 1 => next = last.key().to_vec(),
+            _ => return Ok(parcels),
+        }
+    }
+}

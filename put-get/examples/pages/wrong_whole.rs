@@ -1,0 +1,27 @@
+//! Wrong: asks for all of it at once.
+
+use anyhow::{Context, Result};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, GetOptions};
+
+/// `shelves` ends in a slash.
+pub async fn read(client: &mut Client, shelves: &str, _limit: i64) -> Result<Vec<String>> {
+    // A range ends before its end: 0 is the character after the slash.
+    let end = format!("{}0", shelves.trim_end_matches('/'));
+    let mut next = shelves.as_bytes().to_vec();
+
+    let mut parcels = Vec::new();
+    loop {
+        let page = GetOptions::new().with_range(&*end);
+        let found =
+            within(REQUEST_TIMEOUT, client.get(next, Some(page))).await.context("get failed")?;
+        for kv in found.kvs() {
+            parcels.push(kv.value_str()?.to_owned());
+        }
+        match found.kvs().last() {
+            // The first key that can come after the last one.
+            Some(last) if found.more() => next = [last.key(), b"\0"].concat(),
+            _ => return Ok(parcels),
+        }
+    }
+}

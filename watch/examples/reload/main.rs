@@ -1,0 +1,192 @@
+//! The experiment of the exercise `reload`: a value changes whenever it is not seen.
+//!
+//! To be repaired is `yours.rs`, and not this file.
+
+mod mistake;
+mod solution;
+mod wrong_list;
+mod wrong_now;
+mod wrong_revision;
+mod wrong_silence;
+mod yours;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::server::Server;
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::Client;
+use exercise::{
+    Exercise, Scene, Verdict, blocking, broken, connect_by_wire_to, connect_to, gave_up, held,
+};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
+
+const EXERCISE: Exercise = Exercise {
+    name: "reload",
+    answers: &[
+        "yours",
+        "solution",
+        "mistake",
+        "wrong_list",
+        "wrong_now",
+        "wrong_revision",
+        "wrong_silence",
+    ],
+    hint: "Every answer of etcd has a header with the revision of the store at that moment, and a \
+           watch can begin at a revision. Which is the first one that your get has not seen? Which \
+           one, when the stream has ended? And which, when the watch says that it is canceled()?",
+};
+
+const KEY: &str = "config";
+
+/// How old a value may be; it takes a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    exercise::run(EXERCISE, experiment).await
+}
+
+/// What is tried.
+async fn follow(answer: String, mut client: Client, apply: impl FnMut(&str)) -> Result<()> {
+    let client = &mut client;
+    match &*answer {
+        "solution" => solution::follow(client, KEY, apply).await,
+        "mistake" => mistake::follow(client, KEY, apply).await,
+        "wrong_list" => wrong_list::follow(client, KEY, apply).await,
+        "wrong_now" => wrong_now::follow(client, KEY, apply).await,
+        "wrong_revision" => wrong_revision::follow(client, KEY, apply).await,
+        "wrong_silence" => wrong_silence::follow(client, KEY, apply).await,
+        _ => yours::follow(client, KEY, apply).await,
+    }
+}
+
+async fn experiment(scene: Scene) -> Result<Verdict> {
+    let mut server = blocking(Server::start).await?;
+    let mut store = Store { client: connect_to(server.address()).await?, version: 0 };
+    store.change().await?;
+
+    let (client, mut wire) = connect_by_wire_to(server.address()).await?;
+    let (applied, values) = watch::channel(Vec::new());
+    let apply = move |value: &str| applied.send_modify(|values| values.push(value.to_owned()));
+    let task = spawn_local(follow(scene.answer, client, apply));
+    let mut follower = Follower { task, values };
+
+    // The answer is on its way while the value changes.
+    let answer = wire.answer(1).await;
+    ensure!(answer.is_some(), "follow has asked etcd for nothing, so nothing was tried");
+    store.change().await?;
+    println!("v2 is put when etcd has answered the first request");
+    drop(answer);
+    wire.open();
+    let gap = "what happens between your get and the beginning of your watch";
+    if let Some(verdict) = follower.judge(&store, gap).await {
+        return verdict;
+    }
+    store.change().await?;
+    println!("v3 is put while nothing else happens");
+    if let Some(verdict) = follower.judge(&store, "what your code does with an event").await {
+        return verdict;
+    }
+
+    // Once a restart alone; then with a history that is gone when the program is back,
+    // and a change right after its first or its second request.
+    for nth in [0, 1, 2] {
+        wire.hold();
+        server = blocking(move || server.restart().map(|()| server)).await?;
+        store.change().await?;
+        println!("the server is restarted, and {} is put before you are back", store.newest());
+        let mut look = "what happens between the end of your stream and your next watch";
+        if nth > 0 {
+            store.compact().await?;
+            println!("the history up to {} is compacted", store.newest());
+            // It may have no need of so many requests.
+            let answer = timeout(REQUEST_TIMEOUT, wire.answer(nth)).await.ok().flatten();
+            if answer.is_some() {
+                store.change().await?;
+                println!("{} is put when etcd has answered your request {nth}", store.newest());
+            }
+            look = "what etcd tells you on a stream, apart from events, and what you do then";
+        }
+        wire.open();
+        if let Some(verdict) = follower.judge(&store, look).await {
+            return verdict;
+        }
+    }
+    held(format!("{} changes, and the newest was applied each time", store.version))
+}
+
+/// The value in etcd: v1, v2 and so on.
+struct Store {
+    client: Client,
+    version: usize,
+}
+
+impl Store {
+    fn newest(&self) -> String {
+        format!("v{}", self.version)
+    }
+
+    async fn change(&mut self) -> Result<()> {
+        self.version += 1;
+        let value = self.newest();
+        // The first request after a restart may meet the connection that is gone.
+        let first = within(REQUEST_TIMEOUT, self.client.put(KEY, &*value, None)).await;
+        if first.is_err() {
+            within(REQUEST_TIMEOUT, self.client.put(KEY, value, None))
+                .await
+                .context("put failed")?;
+        }
+        Ok(())
+    }
+
+    /// Forgets all that was before the newest value.
+    async fn compact(&mut self) -> Result<()> {
+        self.change().await?; // not the first one since the program has left
+        let found =
+            within(REQUEST_TIMEOUT, self.client.get(KEY, None)).await.context("get failed")?;
+        let newest = found.kvs().first().context("the value is gone")?.mod_revision();
+        within(REQUEST_TIMEOUT, self.client.compact(newest, None))
+            .await
+            .context("compact failed")?;
+        Ok(())
+    }
+}
+
+/// What is tried, and what it has applied.
+struct Follower {
+    task: JoinHandle<Result<()>>,
+    values: watch::Receiver<Vec<String>>,
+}
+
+impl Follower {
+    /// Waits until the newest value is applied; the verdict if it is not, or if an
+    /// older one was applied after a newer one.
+    async fn judge(&mut self, store: &Store, look: &'static str) -> Option<Result<Verdict>> {
+        let newest = store.newest();
+        let arrives = self.values.wait_for(|values| values.last() == Some(&newest));
+        let arrived = timeout(PATIENCE, arrives).await.is_ok_and(|found| found.is_ok());
+        let values = self.values.borrow().clone();
+        let number = |value: &String| value[1..].parse::<usize>().unwrap_or(0);
+        let back = values.windows(2).find(|pair| number(&pair[0]) > number(&pair[1]));
+        if let Some([newer, older]) = back {
+            let what = format!("after {newer}, the older {older} was applied");
+            return Some(broken(what, "the revision from which your code goes on"));
+        }
+        if self.task.is_finished() {
+            return Some(match (&mut self.task).await {
+                Ok(Err(error)) => gave_up(&error),
+                Ok(Ok(())) => broken("it has come to an end", "what ends your loops"),
+                Err(error) => Err(error.into()),
+            });
+        }
+        let last = values.last().map_or("nothing", |value| value);
+        let what = format!(
+            "a change was missed: etcd has had {newest} for {PATIENCE:?}, the program has {last}"
+        );
+        (!arrived).then(|| broken(what, look))
+    }
+}

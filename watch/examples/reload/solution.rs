@@ -1,0 +1,53 @@
+//! One right answer to the exercise `reload`.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
+use etcd_client::{Client, WatchOptions};
+use tokio::time::sleep;
+
+pub async fn follow(client: &mut Client, key: &str, mut apply: impl FnMut(&str)) -> Result<()> {
+    // The revision to watch from; 0 is not known: get the value first.
+    let mut next = 0;
+    loop {
+        // Whatever ends the stream, what to do is the same: go on from `next`.
+        let end = follow_from(&mut next, client, key, &mut apply).await;
+        if let Err(error) = end {
+            eprintln!("{error:#}; watching again");
+        }
+        sleep(Duration::from_millis(100)).await; // not to ask without a pause
+    }
+}
+
+async fn follow_from(
+    next: &mut i64,
+    client: &mut Client,
+    key: &str,
+    apply: &mut impl FnMut(&str),
+) -> Result<()> {
+    if *next == 0 {
+        let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
+        for kv in found.kvs() {
+            apply(kv.value_str()?);
+        }
+        // The revision of the whole answer, not that of the key.
+        *next = found.header().context("no header")?.revision() + 1;
+    }
+    let from = WatchOptions::new().with_start_revision(*next);
+    let mut stream =
+        within(REQUEST_TIMEOUT, client.watch(key, Some(from))).await.context("watch failed")?;
+    // No limit: a watch waits for as long as there may be news.
+    while let Some(response) = within(NO_LIMIT, stream.message()).await? {
+        if response.compact_revision() > 0 {
+            *next = 0; // there is no history to go on from
+        }
+        ensure!(!response.canceled(), "the watch was cancelled");
+        for event in response.events() {
+            let kv = event.kv().context("an event without a key")?;
+            apply(kv.value_str()?);
+            *next = kv.mod_revision() + 1;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Wrong: does not look whether etcd has cancelled the watch.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
+use etcd_client::{Client, WatchOptions};
+use tokio::time::sleep;
+
+pub async fn follow(client: &mut Client, key: &str, mut apply: impl FnMut(&str)) -> Result<()> {
+    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
+    for kv in found.kvs() {
+        apply(kv.value_str()?);
+    }
+    let mut next = found.header().context("no header")?.revision() + 1;
+    loop {
+        let from = WatchOptions::new().with_start_revision(next);
+        if let Ok(mut stream) = within(REQUEST_TIMEOUT, client.watch(key, Some(from))).await {
+            while let Ok(Some(response)) = within(NO_LIMIT, stream.message()).await {
+                for kv in response.events().iter().filter_map(|event| event.kv()) {
+                    apply(kv.value_str()?);
+                    next = kv.mod_revision() + 1;
+                }
+            }
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,142 @@
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::server::Server;
+use etcd_client::{Client, ConnectOptions};
+use testing::{Program, program_at, signal};
+
+#[test]
+fn prints_what_the_readme_shows() -> Result<()> {
+    testing::follow(include_str!("../README.md"), include_str!("../src/main.rs"))
+}
+
+#[test]
+fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
+    let missed = |newest, has| {
+        format!("broken: a change was missed: etcd has had {newest} for 3s, the program has {has}")
+    };
+    testing::exercises(
+        include_str!("../README.md"),
+        &[include_str!("../examples/reload/main.rs")],
+        &[
+            ("reload solution", "held: 10 changes, and the newest was applied each time"),
+            ("reload wrong_list", &missed("v9", "v7")),
+            ("reload wrong_now", &missed("v4", "v3")),
+            ("reload wrong_revision", "broken: after v3, the older v2 was applied"),
+            ("reload wrong_silence", &missed("v7", "v4")),
+        ],
+    )
+}
+
+#[test]
+#[ignore = "yours.rs is for students to edit"]
+fn untouched_exercises_print_what_the_readme_shows() -> Result<()> {
+    testing::follow_untouched(include_str!("../README.md"))
+}
+
+async fn client(server: &Server) -> Result<Client> {
+    // So that a put to a server that is down fails instead of being repeated.
+    let options = ConnectOptions::new().with_timeout(Duration::from_secs(1));
+    Ok(Client::connect([server.address().to_string()], Some(options)).await?)
+}
+
+#[tokio::test]
+async fn shows_bytes_that_are_not_utf8_escaped() -> Result<()> {
+    let server = Server::start()?;
+    let watch = Program::start(program_at(&server, "watch")?)?;
+    watch.expect("watching testkey")?;
+    client(&server).await?.put("testkey", b"caf\xc3\xa9 \xff\x00\"", None).await?;
+    watch.expect(r#"PUT "testkey" : "café \xff\0\"""#)
+}
+
+#[tokio::test]
+async fn shows_every_acknowledged_put_once_over_two_crashes() -> Result<()> {
+    let mut server = Server::start()?;
+    let mut client = client(&server).await?;
+    let watch = Program::start(program_at(&server, "watch")?)?;
+    watch.expect("watching testkey")?;
+
+    // Every value is put once; where no answer came, it may be there or not.
+    let mut acknowledged = Vec::new();
+    for value in 0..150 {
+        if value == 50 || value == 100 {
+            server.kill()?;
+        }
+        if value == 55 || value == 105 {
+            server.restart()?;
+        }
+        if client.put("testkey", value.to_string(), None).await.is_ok() {
+            acknowledged.push(value);
+        }
+    }
+    ensure!(acknowledged.len() > 100, "too few: {acknowledged:?}");
+    client.put("testkey", "last", None).await?;
+
+    let (mut shown, mut resumed) = (Vec::new(), 0);
+    loop {
+        let line = watch.line()?.context("it ended")?;
+        match line.strip_prefix("PUT \"testkey\" : ") {
+            Some("\"last\"") => break,
+            Some(value) => shown.push(value.trim_matches('"').parse::<i32>()?),
+            None => resumed += i32::from(line.starts_with("lost the connection; ")),
+        }
+    }
+    ensure!(resumed == 2, "the connection was lost {resumed} times");
+    ensure!(shown.is_sorted_by(|a, b| a < b), "doubled or out of order: {shown:?}");
+    ensure!(acknowledged.iter().all(|value| shown.contains(value)), "missing: {shown:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ends_when_what_it_missed_is_compacted() -> Result<()> {
+    let mut server = Server::start()?;
+    let watch = Program::start(program_at(&server, "watch")?)?;
+    watch.expect("watching testkey")?;
+    signal("STOP", watch.id())?;
+    server.restart()?;
+    let mut client = client(&server).await?;
+    client.put("testkey", "missed", None).await?;
+    let put = client.put("testkey", "kept", None).await?;
+    let revision = put.header().context("no header")?.revision();
+    client.compact(revision, None).await?;
+    signal("CONT", watch.id())?;
+
+    let (lines, status) = watch.end()?;
+    ensure!(status.code() == Some(1), "{status}");
+    ensure!(lines.len() == 2 && lines[0].starts_with("lost the connection; "), "{lines:#?}");
+    let error = format!("Error: revision 2 is compacted: history begins at {revision}");
+    ensure!(lines[1] == error, "{lines:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ends_when_it_meets_another_store() -> Result<()> {
+    let mut server = Server::start()?;
+    client(&server).await?.put("testkey", "old", None).await?;
+    let watch = Program::start(program_at(&server, "watch")?)?;
+    watch.expect("watching testkey")?;
+    server.kill()?;
+    fs::remove_dir_all(server.data())?;
+    server.restart()?;
+
+    let (lines, status) = watch.end()?;
+    ensure!(status.code() == Some(1), "{status}");
+    ensure!(lines.len() == 2 && lines[0].starts_with("lost the connection; "), "{lines:#?}");
+    ensure!(lines[1] == "Error: another store: it ends at revision 1", "{lines:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ends_when_etcd_asks_for_a_user() -> Result<()> {
+    let server = Server::start()?;
+    let mut client = client(&server).await?;
+    client.user_add("root", "secret", None).await?;
+    client.user_grant_role("root", "root").await?;
+    client.auth_enable().await?;
+
+    let (lines, status) = Program::start(program_at(&server, "watch")?)?.end()?;
+    ensure!(status.code() == Some(1), "{status}");
+    ensure!(lines.len() == 1 && lines[0].contains("etcdserver: user name is empty"), "{lines:#?}");
+    Ok(())
+}
