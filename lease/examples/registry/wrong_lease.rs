@@ -1,0 +1,26 @@
+//! Wrong: the entry goes to a new lease, which nobody renews.
+
+use anyhow::{Context, Result};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, PutOptions};
+
+use crate::Entry;
+
+pub async fn register(client: &mut Client, key: String, address: &str, ttl: i64) -> Result<Entry> {
+    let lease =
+        within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await.context("grant failed")?;
+    let on_lease = PutOptions::new().with_lease(lease.id());
+    within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease)))
+        .await
+        .context("put failed")?;
+    Ok(Entry { key, lease: lease.id() })
+}
+
+pub async fn update(client: &mut Client, entry: &Entry, address: &str) -> Result<()> {
+    let lease = within(REQUEST_TIMEOUT, client.lease_grant(2, None)).await?;
+    let on_lease = PutOptions::new().with_lease(lease.id());
+    within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease)))
+        .await
+        .context("put failed")?;
+    Ok(())
+}

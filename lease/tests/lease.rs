@@ -1,0 +1,46 @@
+use anyhow::{Result, ensure};
+use common::server::Server;
+use etcd_client::Client;
+use testing::{Program, program_at};
+
+#[test]
+fn prints_what_the_readme_shows() -> Result<()> {
+    testing::follow(include_str!("../README.md"), include_str!("../src/main.rs"))
+}
+
+#[test]
+fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
+    let held = "held: 3 services have ended, and no others have lost their entries";
+    let moment = "broken: 3 entries of services that live were gone for a moment";
+    testing::exercises(
+        include_str!("../README.md"),
+        &[include_str!("../examples/registry/main.rs")],
+        &[
+            ("registry solution", held),
+            ("registry wrong_delete", moment),
+            ("registry wrong_lease", "broken: 3 services live, 0 of their entries are there"),
+        ],
+    )
+}
+
+#[test]
+#[ignore = "yours.rs is for students to edit"]
+fn untouched_exercises_print_what_the_readme_shows() -> Result<()> {
+    testing::follow_untouched(include_str!("../README.md"))
+}
+
+#[tokio::test]
+async fn notices_that_a_put_took_the_key_off_its_lease() -> Result<()> {
+    let server = Server::start()?;
+    let lease = Program::start(program_at(&server, "lease")?)?;
+    lease.expect("foo is set, for 5 seconds")?;
+    let mut client = Client::connect([server.address().to_string()], None).await?;
+    client.put("foo", "mine", None).await?;
+
+    let (lines, status) = lease.end()?;
+    ensure!(status.code() == Some(1), "{status}");
+    // The put comes before the program has begun to watch, or after.
+    let either = ["    foo is on no lease: it stays", "    foo was put without a lease: it stays"];
+    ensure!(lines.last().is_some_and(|line| either.contains(&&**line)), "{lines:#?}");
+    Ok(())
+}
