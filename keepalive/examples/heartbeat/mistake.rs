@@ -1,0 +1,38 @@
+//! Exercise: a service stays registered, as long as it runs, with an entry on a lease. `stay`
+//! makes the entry, renews the lease, and tells through `registered` whether others find the
+//! entry. But it goes on saying so when the entry is gone. Repair it: it must survive a
+//! restart of the server, must never say that it is registered when it may not be, and must
+//! register again when it can. This is the only file to edit.
+//!
+//! ```text
+//! cargo run -p keepalive --example heartbeat            tries this file
+//! cargo run -p keepalive --example heartbeat -- hint
+//! ```
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, PutOptions};
+use tokio::time::sleep;
+
+pub async fn stay(
+    client: &mut Client,
+    key: &str,
+    ttl: i64,
+    registered: impl Fn(bool),
+) -> Result<()> {
+    let lease =
+        within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await.context("grant failed")?;
+    let on_lease = PutOptions::new().with_lease(lease.id());
+    within(REQUEST_TIMEOUT, client.put(key, "here", Some(on_lease))).await.context("put failed")?;
+    let (mut keeper, _answers) = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease.id()))
+        .await
+        .context("keep-alive failed")?;
+    registered(true);
+    loop {
+        sleep(Duration::from_secs(lease.ttl().unsigned_abs()) / 3).await;
+        // One that fails does no harm: there is time for two more.
+        let _ = within(REQUEST_TIMEOUT, keeper.keep_alive()).await;
+    }
+}

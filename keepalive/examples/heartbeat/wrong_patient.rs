@@ -1,0 +1,30 @@
+//! Wrong: has no deadline. An answer that does not come is no news to it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, Error, PutOptions};
+use tokio::time::sleep;
+
+pub async fn stay(
+    client: &mut Client,
+    key: &str,
+    ttl: i64,
+    registered: impl Fn(bool),
+) -> Result<()> {
+    loop {
+        let lease = within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await?;
+        let on_lease = PutOptions::new().with_lease(lease.id());
+        within(REQUEST_TIMEOUT, client.put(key, "here", Some(on_lease))).await?;
+        registered(true);
+        loop {
+            sleep(Duration::from_secs(ttl.unsigned_abs()) / 3).await;
+            let answer = client.lease_keep_alive(lease.id()).await;
+            if let Err(Error::LeaseKeepAliveError(_)) = answer {
+                break; // the lease is lost
+            }
+        }
+        registered(false);
+    }
+}

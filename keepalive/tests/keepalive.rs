@@ -1,0 +1,47 @@
+use anyhow::{Context, Result, ensure};
+use common::server::Server;
+use etcd_client::Client;
+use testing::{Program, program_at};
+
+#[test]
+fn prints_what_the_readme_shows() -> Result<()> {
+    testing::follow(include_str!("../README.md"), include_str!("../src/main.rs"))
+}
+
+#[test]
+fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
+    let held = "held: registered over a restart; not registered, and knew it; registered again";
+    let wrong = "broken: for 3.0s it said that it was registered, and etcd said that it was not";
+    testing::exercises(
+        include_str!("../README.md"),
+        &[include_str!("../examples/heartbeat/main.rs")],
+        &[
+            ("heartbeat solution", held),
+            ("heartbeat wrong_deaf", wrong),
+            ("heartbeat wrong_leave", "broken: it has given up: a renewal failed"),
+            ("heartbeat wrong_once", wrong),
+            ("heartbeat wrong_patient", wrong),
+        ],
+    )
+}
+
+#[test]
+#[ignore = "yours.rs is for students to edit"]
+fn untouched_exercises_print_what_the_readme_shows() -> Result<()> {
+    testing::follow_untouched(include_str!("../README.md"))
+}
+
+#[tokio::test]
+async fn ends_when_the_lease_is_lost() -> Result<()> {
+    let server = Server::start()?;
+    let keepalive = Program::start(program_at(&server, "keepalive")?)?;
+    keepalive.expect("ttl: 5")?;
+    let mut client = Client::connect([server.address().to_string()], None).await?;
+    let foo = client.get("foo", None).await?;
+    client.lease_revoke(foo.kvs().first().context("no foo")?.lease()).await?;
+
+    let (lines, status) = keepalive.end()?;
+    ensure!(status.code() == Some(1), "{status}");
+    ensure!(lines == ["Error: the lease is lost"], "{lines:#?}");
+    Ok(())
+}
