@@ -1,0 +1,195 @@
+//! The experiment of the exercise `fencing`: two writers under a lock, one of them paused.
+//!
+//! To be repaired is `yours.rs`, and not this file.
+
+mod mistake;
+mod solution;
+mod wrong_alive;
+mod wrong_asks;
+mod wrong_early;
+mod wrong_sure;
+mod yours;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, GetOptions};
+use exercise::{Call, Exercise, Scene, Verdict, Wire, broken, gave_up, held};
+use lock::Session;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::Instant;
+
+const EXERCISE: Exercise = Exercise {
+    name: "fencing",
+    answers: &[
+        "yours",
+        "solution",
+        "mistake",
+        "wrong_alive",
+        "wrong_asks",
+        "wrong_early",
+        "wrong_sure",
+    ],
+    hint: "However late you ask whether the lock is still yours, a pause may come after that. Only \
+           etcd can look and write in one step. What does the guard of the lock offer for that, and \
+           what do you say when etcd has refused?",
+};
+
+/// The first renewal is due after a third: until then a client sends what `add` sends.
+const TTL: Duration = Duration::from_secs(10);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    exercise::run(EXERCISE, experiment).await
+}
+
+/// What is tried, in a session of its own.
+async fn add(
+    answer: String,
+    mut client: Client,
+    session: Session,
+    lock: String,
+    key: String,
+) -> Result<bool> {
+    let (client, session) = (&mut client, &session);
+    match &*answer {
+        "solution" => solution::add(client, session, &lock, &key).await,
+        "mistake" => mistake::add(client, session, &lock, &key).await,
+        "wrong_alive" => wrong_alive::add(client, session, &lock, &key).await,
+        "wrong_asks" => wrong_asks::add(client, session, &lock, &key).await,
+        "wrong_early" => wrong_early::add(client, session, &lock, &key).await,
+        "wrong_sure" => wrong_sure::add(client, session, &lock, &key).await,
+        _ => yours::add(client, session, &lock, &key).await,
+    }
+}
+
+async fn experiment(scene: Scene) -> Result<Verdict> {
+    let mut client = scene.connect().await?;
+    let (paused, mut wire) = scene.connect_by_wire().await?;
+    let (lock, key) = (scene.key("lock"), scene.key("number"));
+    within(REQUEST_TIMEOUT, client.put(&*key, "0", None)).await.context("put failed")?;
+    let start = |client: &Client, session| -> JoinHandle<Result<bool>> {
+        let (answer, client) = (scene.answer.clone(), client.clone());
+        spawn_local(add(answer, client, session, lock.clone(), key.clone()))
+    };
+
+    println!("two writers add 1 to a number, each under the same lock");
+    println!("the first is paused, and if it has the lock, its lease ends; then the second adds");
+
+    let (mut pause, mut refused, mut unstaged) = (1, 0, 0);
+    let mut before = read(&mut client, &key).await?;
+    loop {
+        wire.open();
+        let session = Session::open(&paused, TTL).await?;
+        wire.hold();
+        let mut first = start(&paused, session);
+        let call = tokio::select! {
+            call = request(&mut wire, pause) => call.context("the writer has no client")?,
+            // It does not send as many: it was not paused.
+            said = &mut first => match said? {
+                Ok(true) => break,
+                Ok(false) => return refuses("a writer that was not paused"),
+                Err(error) => return gave_up(&error),
+            },
+        };
+
+        // What the writer sends next is settled, however long its pause is. So we do not wait
+        // for the TTL: when a lease has run out, etcd ends it by a revocation, too.
+        let since = Instant::now();
+        end_lease_of_owner(&mut client, &lock).await?;
+        let session = Session::open(&client, TTL).await?;
+        match start(&client, session).await? {
+            Ok(true) => {}
+            Ok(false) => return refuses("the second writer, which had the lock,"),
+            Err(error) => return gave_up(&error),
+        }
+        let long = since.elapsed();
+        drop(call);
+        wire.open();
+        let first = first.await?;
+
+        let now = read(&mut client, &key).await?;
+        let (writes, grown) = (now.writes - before.writes, now.number - before.number);
+        before = now;
+        if long > REQUEST_TIMEOUT / 2 {
+            // The first may have given up its request. On a busy machine this may happen, but
+            // not again and again.
+            unstaged += 1;
+            ensure!(unstaged < 3, "the second writer takes too long: {long:.1?}");
+            continue;
+        }
+        println!(
+            "paused before its request {pause}: {writes} written, the number grows by {grown}"
+        );
+        match first {
+            _ if writes > grown => {
+                return broken(
+                    format!(
+                        "{writes} additions were written, the number grew by {grown} ({} lost)",
+                        writes - grown
+                    ),
+                    "what has happened to the number since your code has read it, and who could \
+                     have refused the write",
+                );
+            }
+            Ok(true) if writes < 2 => {
+                return broken(
+                    "the first writer says that it has added, and it has not",
+                    "what etcd's answer tells, besides that it has come",
+                );
+            }
+            Ok(false) if writes > 1 => {
+                return broken(
+                    "the first writer says that it has not added, and it has",
+                    "what your code goes by when it says whether it has added",
+                );
+            }
+            _ => refused += usize::from(writes < 2),
+        }
+        pause += 1;
+    }
+    let end = read(&mut client, &key).await?;
+    if end.number - before.number != 1 {
+        return broken("a writer that was not paused has not added 1", "what your code writes");
+    }
+    held(format!("nothing was lost; of {} paused writers, etcd refused {refused}", pause - 1))
+}
+
+fn refuses(who: &str) -> Result<Verdict> {
+    broken(
+        format!("{who} says that it has not added"),
+        "the condition under which your code writes",
+    )
+}
+
+/// Lets all requests pass up to the `nth`, which is held.
+async fn request(wire: &mut Wire, nth: usize) -> Option<Call> {
+    for _ in 1..nth {
+        drop(wire.call().await?);
+    }
+    wire.call().await
+}
+
+/// Ends the lease of the writer that has the lock, if one has it. Nobody waits for it yet.
+async fn end_lease_of_owner(client: &mut Client, lock: &str) -> Result<()> {
+    let queue = GetOptions::new().with_prefix();
+    let queue = within(REQUEST_TIMEOUT, client.get(format!("{lock}/"), Some(queue))).await?;
+    for kv in queue.kvs() {
+        within(REQUEST_TIMEOUT, client.lease_revoke(kv.lease())).await.context("revoke failed")?;
+    }
+    Ok(())
+}
+
+/// The number, and how often it was written.
+struct Number {
+    number: i64,
+    writes: i64,
+}
+
+async fn read(client: &mut Client, key: &str) -> Result<Number> {
+    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
+    let kv = found.kvs().first().context("the number is gone")?;
+    Ok(Number { number: kv.value_str()?.parse()?, writes: kv.version() })
+}

@@ -1,0 +1,28 @@
+//! Exercise: two writers add to one number in etcd, each of them under the lock. `add` adds
+//! one to the number in `key`, and says whether it did. It relies on the lock. But a writer
+//! that is paused may lose the lock without knowing it, and it still writes. Repair it: no
+//! addition may be lost, whenever the pause comes. This is the only file to edit.
+//!
+//! ```text
+//! cargo run -p lock --example fencing            tries this file
+//! cargo run -p lock --example fencing -- hint
+//! ```
+
+use anyhow::{Context, Result};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::Client;
+use lock::{Mutex, Session};
+
+pub async fn add(client: &mut Client, session: &Session, lock: &str, key: &str) -> Result<bool> {
+    let held = Mutex::new(session, lock).lock().await?;
+
+    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
+    let kv = found.kvs().first().context("there is no number")?;
+    let number: i64 = kv.value_str()?.parse()?;
+
+    let more = (number + 1).to_string();
+    within(REQUEST_TIMEOUT, client.put(key, more, None)).await.context("put failed")?;
+
+    held.unlock().await?;
+    Ok(true)
+}

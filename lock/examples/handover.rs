@@ -1,0 +1,260 @@
+//! Measures how fast a lock passes from hand to hand: our mutex, and the Lock RPC of etcd, which
+//! Go's `concurrency.Mutex` equals.
+//!
+//! ```text
+//! cargo run --release -p lock --example handover
+//! ETCD=/path/to/another/etcd cargo run --release -p lock --example handover
+//! ```
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex as Shared, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use common::server::Server;
+use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
+use etcd_client::{Client, LockOptions};
+use lock::{Guard, Mutex, Session};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// How many contend, and for how many milliseconds each of them holds the lock.
+const SETTINGS: [(usize, u64); 5] = [(2, 0), (8, 0), (32, 0), (2, 5), (2, 20)];
+
+/// The locks take turns, so that whatever else the machine does disturbs both.
+const ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_millis(2500);
+
+const NAME: &str = "handover";
+const TTL: Duration = Duration::from_secs(60);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let version = within(REQUEST_TIMEOUT, client.status()).await?.version().to_owned();
+    let cores = available_parallelism()?;
+    println!("etcd {version}, one member, and all contenders on {cores} cores;");
+    println!("{ROUNDS} rounds of {ROUND:?} for each lock, in turn.\n");
+    println!(
+        "                  acquired     hand-over, ms     fairness       for each acquisition"
+    );
+    println!(
+        "                per second    p50    mean     p99            requests  events  revisions"
+    );
+    for (contenders, hold) in SETTINGS {
+        let (rpc, ours) = (Score::default(), Score::default());
+        for _ in 0..ROUNDS {
+            compete(&etcd, Kind::Rpc, contenders, hold, &rpc).await?;
+            compete(&etcd, Kind::Ours, contenders, hold, &ours).await?;
+        }
+        let (rpc, ours) = (rpc.open(), ours.open());
+        println!("{contenders} contenders, each holds it {hold} ms");
+        println!("  Lock RPC      {rpc}\n  lock::Mutex   {ours}");
+        let rate = ours.rate() / rpc.rate();
+        let [p50, mean, p99] =
+            [0, 1, 2].map(|index| rpc.handover()[index] / ours.handover()[index]);
+        println!("  ratio         {rate:>9.1}x {p50:>6.1}x {mean:>6.1}x {p99:>6.1}x");
+    }
+    Ok(())
+}
+
+/// One round. Each contender is a client of its own, with a session of its own.
+async fn compete(
+    etcd: &Server,
+    kind: Kind,
+    contenders: usize,
+    hold: u64,
+    score: &Score,
+) -> Result<()> {
+    let start = Arc::new(Barrier::new(contenders + 1));
+    let mut tasks = JoinSet::new();
+    for number in 0..contenders {
+        let client = connect(etcd).await?;
+        let (start, score) = (start.clone(), score.clone());
+        tasks.spawn(async move {
+            let session = Session::open(&client, TTL).await?;
+            let lock = Lock { kind, mutex: Mutex::new(&session, NAME), client };
+            start.wait().await;
+            let end = Instant::now() + ROUND;
+            while Instant::now() < end {
+                let held = lock.lock(session.lease()).await?;
+                score.open().acquired(number)?;
+                if hold > 0 {
+                    sleep(Duration::from_millis(hold)).await;
+                }
+                score.open().releasing(number);
+                lock.unlock(held).await?;
+            }
+            session.close().await
+        });
+    }
+    let before = Counters::read(etcd)?;
+    start.wait().await;
+    let begin = Instant::now();
+    while let Some(task) = tasks.join_next().await {
+        task??;
+    }
+    let mut score = score.open();
+    score.time += begin.elapsed();
+    score.counters.add(&before, &Counters::read(etcd)?);
+    score.handovers.sort();
+    score.released = None;
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Rpc,
+    Ours,
+}
+
+struct Lock {
+    kind: Kind,
+    mutex: Mutex,
+    client: Client,
+}
+
+enum Held {
+    Rpc(Vec<u8>),
+    Ours(Guard),
+}
+
+impl Lock {
+    async fn lock(&self, lease: i64) -> Result<Held> {
+        Ok(match self.kind {
+            Kind::Ours => Held::Ours(self.mutex.lock().await?),
+            Kind::Rpc => {
+                let mut client = self.client.lock_client();
+                let lock = client.lock(NAME, Some(LockOptions::new().with_lease(lease)));
+                Held::Rpc(within(NO_LIMIT, lock).await?.key().to_owned())
+            }
+        })
+    }
+
+    async fn unlock(&self, held: Held) -> Result<()> {
+        match held {
+            Held::Ours(guard) => ensure!(guard.unlock().await?, "the lock was lost"),
+            Held::Rpc(key) => {
+                within(REQUEST_TIMEOUT, self.client.lock_client().unlock(key)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the contenders write down.
+#[derive(Clone, Default)]
+struct Score(Arc<Shared<Entries>>);
+
+impl Score {
+    fn open(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Default)]
+struct Entries {
+    holder: Option<usize>,
+    /// Who gave the lock back last, and when he began to.
+    released: Option<(usize, Instant)>,
+    /// How often each contender got it.
+    turns: Vec<u32>,
+    /// From just before an unlock until another contender has the lock.
+    handovers: Vec<Duration>, // sorted after each round
+    time: Duration,
+    counters: Counters,
+}
+
+impl Entries {
+    fn acquired(&mut self, number: usize) -> Result<()> {
+        ensure!(self.holder.is_none(), "two hold the lock");
+        self.holder = Some(number);
+        if let Some((before, at)) = self.released
+            && before != number
+        {
+            self.handovers.push(at.elapsed());
+        }
+        self.turns.resize(self.turns.len().max(number + 1), 0);
+        self.turns[number] += 1;
+        Ok(())
+    }
+
+    fn releasing(&mut self, number: usize) {
+        self.holder = None;
+        self.released = Some((number, Instant::now()));
+    }
+
+    fn total(&self) -> f64 {
+        self.turns.iter().sum::<u32>().into()
+    }
+
+    /// Acquisitions per second.
+    fn rate(&self) -> f64 {
+        self.total() / self.time.as_secs_f64()
+    }
+
+    /// Half of them took less than the first of these, which says little when some wait for etcd's
+    /// 100 ms and some do not; the mean; the longest but one per cent. In milliseconds.
+    fn handover(&self) -> [f64; 3] {
+        let count = self.handovers.len();
+        let at = |percent| self.handovers.get(count * percent / 100).copied().unwrap_or_default();
+        let mean = self.handovers.iter().sum::<Duration>().div_f64(count.max(1) as f64);
+        [at(50), mean, at(99)].map(|time| time.as_secs_f64() * 1e3)
+    }
+
+    /// The turns of who had fewest, to the turns of who had most.
+    fn fairness(&self) -> f64 {
+        let (least, most) = (self.turns.iter().min(), self.turns.iter().max());
+        least.zip(most).map_or(f64::NAN, |(&least, &most)| f64::from(least) / f64::from(most))
+    }
+}
+
+impl fmt::Display for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let [p50, mean, p99] = self.handover();
+        let [requests, events, revisions] = self.counters.0.map(|count| count / self.total());
+        write!(f, "{:>10.0} {p50:>6.2}  {mean:>6.2}  {p99:>6.2}", self.rate())?;
+        write!(f, " {:>9.2}", self.fairness())?;
+        write!(f, " {requests:>11.1} {events:>7.1} {revisions:>10.2}")
+    }
+}
+
+/// What etcd counted: messages from clients, messages to watchers, writes.
+#[derive(Default)]
+struct Counters([f64; 3]);
+
+impl Counters {
+    fn read(etcd: &Server) -> Result<Counters> {
+        let mut stream = TcpStream::connect(etcd.address())?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        let sum = |counter: &str, label: &str| -> Result<f64> {
+            let lines =
+                page.lines().filter(|line| line.starts_with(counter) && line.contains(label));
+            let numbers = lines.filter_map(|line| line.rsplit_once(' '));
+            let numbers = numbers.map(|(_, number)| number.parse::<f64>());
+            numbers.sum::<Result<f64, _>>().with_context(|| format!("no number: {counter}"))
+        };
+        Ok(Counters([
+            sum("grpc_server_msg_received_total{", "")?,
+            sum("grpc_server_msg_sent_total{", "\"Watch\"")?,
+            sum("etcd_debugging_mvcc_current_revision ", "")?,
+        ]))
+    }
+
+    fn add(&mut self, before: &Counters, after: &Counters) {
+        for (index, sum) in self.0.iter_mut().enumerate() {
+            *sum += after.0[index] - before.0[index];
+        }
+    }
+}
+
+async fn connect(etcd: &Server) -> Result<Client> {
+    Ok(Client::connect([etcd.address().to_string()], None).await?)
+}

@@ -1,0 +1,241 @@
+//! The experiment of the exercise `leader`: leaders die, and one is cut off and comes back.
+//!
+//! To be repaired is `yours.rs`, and not this file.
+
+mod mistake;
+mod solution;
+mod wrong_asks;
+mod wrong_leave;
+mod wrong_once;
+mod wrong_put;
+mod wrong_stay;
+mod yours;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Error, Result};
+use common::REQUEST_TIMEOUT;
+use common::server::Server;
+use etcd_client::Client;
+use exercise::{Exercise, Link, Scene, Verdict, blocking, broken, connect_to, gave_up, held};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, sleep};
+
+const EXERCISE: Exercise = Exercise {
+    name: "leader",
+    answers: &[
+        "yours",
+        "solution",
+        "mistake",
+        "wrong_asks",
+        "wrong_leave",
+        "wrong_put",
+        "wrong_once",
+        "wrong_stay",
+    ],
+    hint: "A lock does not outlive the session it was taken in, and etcd cannot tell a leader that \
+           it cannot reach. What does the session know without etcd? What do you do when it is \
+           lost, and with which session do you stand again?",
+};
+
+const LOCK: &str = "leader";
+const TTL: Duration = Duration::from_secs(2);
+
+/// How long two may lead, for the experiment does not look at both at once.
+const TOLERANCE: Duration = Duration::from_millis(200);
+/// How long two leaders are looked at.
+const WRONG_LIMIT: Duration = Duration::from_secs(1);
+/// How long one that is back is looked at, while another leads.
+const BACK: Duration = Duration::from_secs(1);
+/// How long there may be no leader. It takes etcd a TTL and half a second to end a lease.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    exercise::run(EXERCISE, experiment).await
+}
+
+/// What is tried.
+async fn stand(answer: String, client: Client, leads: impl Fn(bool)) -> Result<()> {
+    let client = &client;
+    match &*answer {
+        "solution" => solution::stand(client, LOCK, TTL, leads).await,
+        "mistake" => mistake::stand(client, LOCK, TTL, leads).await,
+        "wrong_asks" => wrong_asks::stand(client, LOCK, TTL, leads).await,
+        "wrong_leave" => wrong_leave::stand(client, LOCK, TTL, leads).await,
+        "wrong_put" => wrong_put::stand(client, LOCK, TTL, leads).await,
+        "wrong_once" => wrong_once::stand(client, LOCK, TTL, leads).await,
+        "wrong_stay" => wrong_stay::stand(client, LOCK, TTL, leads).await,
+        _ => yours::stand(client, LOCK, TTL, leads).await,
+    }
+}
+
+async fn experiment(scene: Scene) -> Result<Verdict> {
+    match elections(scene).await {
+        Ok(()) => held("there was always another leader, and never two at once"),
+        Err(End(verdict)) => verdict,
+    }
+}
+
+/// What ends the experiment before its time.
+struct End(Result<Verdict>);
+
+impl From<Error> for End {
+    fn from(error: Error) -> End {
+        End(Err(error))
+    }
+}
+
+async fn elections(scene: Scene) -> Result<(), End> {
+    let server = blocking(Server::start).await?;
+    let mut all = Candidates::default();
+
+    all.enter(&scene, &server).await?;
+    let one = all.leader(None, "with one candidate", "what your code does first").await?;
+    all.enter(&scene, &server).await?;
+    all.enter(&scene, &server).await?;
+    println!("one of three candidates leads; the TTL is {} s", TTL.as_secs());
+
+    let look = "what etcd keeps of a leader that it does not hear from, and for how long";
+    all.kill(one).await;
+    println!("it dies");
+    let two = all.leader(None, "after its death", look).await?;
+    println!("another one leads");
+
+    all.cut(two);
+    println!("the network is cut, between that one and the server");
+    let three = all.leader(Some(two), "after the leader was cut off", look).await?;
+    println!("the third one leads, and the second knows that it does not");
+
+    // Longer than one request may take: who tries to come back meanwhile must try again.
+    let away = Instant::now();
+    while away.elapsed() < REQUEST_TIMEOUT * 2 {
+        all.look().await?;
+    }
+    all.mend(two);
+    let back = Instant::now();
+    while back.elapsed() < BACK {
+        all.look().await?;
+    }
+    all.kill(three).await;
+    println!("the second has its network back, and the third dies");
+    let look = "what your code does when it has lost the lead";
+    all.leader(None, "with one that was cut off and is back", look).await?;
+    Ok(())
+}
+
+/// Those that are alive.
+#[derive(Default)]
+struct Candidates {
+    candidates: Vec<Candidate>,
+    entered: usize,
+    /// The networks of the dead, cut for ever.
+    dead: Vec<Link>,
+    /// Whether one that is alive has been cut off.
+    was_cut: bool,
+    /// Since when two say that they lead.
+    two: Option<Instant>,
+}
+
+struct Candidate {
+    number: usize,
+    link: Link,
+    task: JoinHandle<Result<()>>,
+    /// Whether it says that it leads.
+    says: watch::Receiver<bool>,
+}
+
+impl Candidates {
+    /// Starts another one, on a network of its own.
+    async fn enter(&mut self, scene: &Scene, server: &Server) -> Result<()> {
+        let link = Link::to(server.address()).await?;
+        let (tell, says) = watch::channel(false);
+        let leads = move |state| {
+            tell.send_replace(state);
+        };
+        let client = connect_to(link.address()).await?;
+        let task = spawn_local(stand(scene.answer.clone(), client, leads));
+        self.entered += 1;
+        self.candidates.push(Candidate { number: self.entered, link, task, says });
+        Ok(())
+    }
+
+    /// Ends one as `kill -9` does: it sends nothing any more, not even that it ends.
+    async fn kill(&mut self, number: usize) {
+        for candidate in self.candidates.extract_if(.., |one| one.number == number) {
+            candidate.link.cut();
+            candidate.task.abort();
+            let _ = candidate.task.await; // that it was aborted
+            self.dead.push(candidate.link);
+        }
+    }
+
+    fn cut(&mut self, number: usize) {
+        self.was_cut = true;
+        self.candidates.iter().filter(|one| one.number == number).for_each(|one| one.link.cut());
+    }
+
+    fn mend(&self, number: usize) {
+        self.candidates.iter().filter(|one| one.number == number).for_each(|one| one.link.mend());
+    }
+
+    /// Waits until one leads that is not the `former`, and no other does.
+    async fn leader(
+        &mut self,
+        former: Option<usize>,
+        when: &str,
+        look: &'static str,
+    ) -> Result<usize, End> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.look().await?[..] {
+                [one] if former != Some(one) => return Ok(one),
+                [] | [_] if Instant::now() > deadline => {
+                    let what = format!("{when}, there was no new leader for {PATIENCE:?}");
+                    return Err(End(broken(what, look)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Those that say that they lead; two of them for long are the end.
+    async fn look(&mut self) -> Result<Vec<usize>, End> {
+        sleep(Duration::from_millis(20)).await;
+        for candidate in &mut self.candidates {
+            if candidate.task.is_finished() {
+                return Err(End(match (&mut candidate.task).await {
+                    Ok(Err(error)) => gave_up(&error),
+                    Ok(Ok(())) => broken("a candidate has come to an end", "what ends your code"),
+                    Err(error) => Err(error.into()),
+                }));
+            }
+        }
+        let leaders = self.candidates.iter().filter(|one| *one.says.borrow());
+        let leaders: Vec<usize> = leaders.map(|one| one.number).collect();
+        if leaders.len() > 1 {
+            let since = *self.two.get_or_insert(Instant::now());
+            if since.elapsed() > WRONG_LIMIT {
+                return Err(self.two_leaders(WRONG_LIMIT));
+            }
+        } else if let Some(since) = self.two.take()
+            && since.elapsed() > TOLERANCE
+        {
+            return Err(self.two_leaders(since.elapsed()));
+        }
+        Ok(leaders)
+    }
+
+    fn two_leaders(&self, time: Duration) -> End {
+        End(broken(
+            format!("for {time:.1?} there were two leaders at once"),
+            if self.was_cut {
+                "how a leader would learn that it is not the leader any more"
+            } else {
+                "how a candidate would learn that another one was faster"
+            },
+        ))
+    }
+}

@@ -1,0 +1,27 @@
+//! Wrong: asks etcd whether it still has the lock. No answer is no news to it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, Txn};
+use lock::{Mutex, Session};
+use tokio::time::sleep;
+
+pub async fn stand(client: &Client, lock: &str, ttl: Duration, leads: impl Fn(bool)) -> Result<()> {
+    let mut client = client.clone();
+    loop {
+        let session = Session::open(&client, ttl).await?;
+        let held = Mutex::new(&session, lock).lock().await?;
+        leads(true);
+        loop {
+            sleep(ttl / 10).await;
+            let ours = Txn::new().when([held.is_owner()]);
+            let answer = within(REQUEST_TIMEOUT, client.txn(ours)).await;
+            if answer.is_ok_and(|answer| !answer.succeeded()) {
+                break;
+            }
+        }
+        leads(false);
+    }
+}

@@ -1,0 +1,173 @@
+//! How long a waiter waits when the holder of a lock goes: told to, killed, or
+//! frozen; and what becomes of the lock when a server goes.
+//!
+//! ```text
+//! cargo run -p lock --example takeover
+//! ```
+//!
+//! On a private cluster of three, with a holder in a process of its own.
+
+use std::env;
+use std::io::{BufRead, BufReader, Write, stdin};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use common::server::{Cluster, freeze};
+use common::{REQUEST_TIMEOUT, connect, within};
+use etcd_client::{Client, GetOptions};
+use lock::{Guard, Mutex, Session};
+use tokio::time::sleep;
+
+const TTL: Duration = Duration::from_secs(5);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    if env::args().nth(1).is_some_and(|argument| argument == "hold") {
+        return hold().await;
+    }
+    let mut cluster = Cluster::start()?;
+    println!("3 members, TTL {TTL:?}                    the next one has the lock after");
+
+    let (mut holder, waiter) = compete(&cluster).await?;
+    let begin = Instant::now();
+    holder.tell("unlock")?;
+    row("the holder unlocks", begin, waiter).await?;
+
+    let (mut holder, waiter) = compete(&cluster).await?;
+    let begin = Instant::now();
+    holder.tell("close")?;
+    row("the holder closes its session", begin, waiter).await?;
+
+    let (mut holder, waiter) = compete(&cluster).await?;
+    let begin = Instant::now();
+    holder.process.kill()?;
+    row("the holder is killed (kill -9)", begin, waiter).await?;
+
+    let (mut holder, waiter) = compete(&cluster).await?;
+    let begin = Instant::now();
+    let frozen = freeze(holder.process.id())?;
+    row("the holder is frozen", begin, waiter).await?;
+    drop(frozen);
+    holder.tell("alive?")?;
+    println!("  thawed, it says it is alive: {}", holder.line()?);
+
+    let (mut holder, waiter) = compete(&cluster).await?;
+    let begin = Instant::now();
+    let leader = cluster.leader().await?;
+    cluster.members[leader].kill()?;
+    holder.process.kill()?;
+    row("holder and leader are killed", begin, waiter).await?;
+    cluster.members[leader].restart()?;
+
+    let (mut holder, waiter) = compete(&cluster).await?;
+    let leader = cluster.leader().await?;
+    let begin = Instant::now();
+    cluster.members[leader].kill()?;
+    write(&cluster).await?;
+    println!("{:<46}{:>8.1?}", "the leader is killed: etcd writes again after", begin.elapsed());
+    sleep((2 * TTL).saturating_sub(begin.elapsed())).await;
+    holder.tell("alive?")?;
+    let held = holder.line()? == "true" && !waiter.is_finished();
+    println!("  after two TTLs the holder still has the lock: {held}");
+    Ok(())
+}
+
+/// A holder that has the lock, and a waiter that is next.
+async fn compete(cluster: &Cluster) -> Result<(Holder, Waiter)> {
+    let holder = Holder::start(&cluster.endpoints())?;
+    let mut client = client(cluster).await?;
+    let session = Session::open(&client, TTL).await?;
+    let mutex = Mutex::new(&session, "takeover");
+    let waiter = tokio::spawn(async move { mutex.lock().await.map(|guard| (session, guard)) });
+    loop {
+        let options = GetOptions::new().with_prefix().with_count_only();
+        let queue = within(REQUEST_TIMEOUT, client.get("takeover/", Some(options))).await;
+        if queue.is_ok_and(|queue| queue.count() == 2) {
+            return Ok((holder, waiter));
+        }
+        ensure!(!waiter.is_finished(), "the waiter did not wait");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+type Waiter = tokio::task::JoinHandle<Result<(Session, Guard)>>;
+
+async fn row(what: &str, begin: Instant, waiter: Waiter) -> Result<()> {
+    let (session, guard) = waiter.await??;
+    println!("{what:<46}{:>8.1?}", begin.elapsed());
+    guard.unlock().await?;
+    session.close().await
+}
+
+/// Puts a key, again and again until etcd accepts it.
+async fn write(cluster: &Cluster) -> Result<()> {
+    let mut client = client(cluster).await?;
+    for _ in 0..1000 {
+        if within(REQUEST_TIMEOUT, client.put("takeover", "", None)).await.is_ok() {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    bail!("etcd accepts no write")
+}
+
+async fn client(cluster: &Cluster) -> Result<Client> {
+    let endpoints: Vec<_> = cluster.members.iter().map(|m| m.address().to_string()).collect();
+    Ok(Client::connect(endpoints, None).await?)
+}
+
+/// A process that holds the lock and does what it is told.
+struct Holder {
+    process: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Holder {
+    fn start(endpoints: &str) -> Result<Holder> {
+        let mut process = Command::new(env::current_exe()?)
+            .arg("hold")
+            .env("ETCDCTL_ENDPOINTS", endpoints)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let answers = BufReader::new(process.stdout.take().context("no stdout")?);
+        let mut holder = Holder { process, answers };
+        ensure!(holder.line()? == "locked", "the holder does not get the lock");
+        Ok(holder)
+    }
+
+    fn tell(&mut self, what: &str) -> Result<()> {
+        let input = self.process.stdin.as_mut().context("no stdin")?;
+        Ok(writeln!(input, "{what}")?)
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // it may have ended already
+        let _ = self.process.wait();
+    }
+}
+
+/// What the holder's process does.
+async fn hold() -> Result<()> {
+    let session = Session::open(&connect().await?, TTL).await?;
+    let guard = Mutex::new(&session, "takeover").lock().await?;
+    println!("locked");
+    loop {
+        let order = tokio::task::spawn_blocking(|| stdin().lines().next()).await?;
+        match order.transpose()?.as_deref() {
+            Some("unlock") => return guard.unlock().await.map(drop),
+            Some("close") => return session.close().await,
+            Some("alive?") => println!("{}", session.is_alive()),
+            _ => return Ok(()), // the one it answers to has ended
+        }
+    }
+}

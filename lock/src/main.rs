@@ -1,0 +1,53 @@
+//! Two sessions compete for one lock; the second gets it when the first lets go.
+//!
+//! ```text
+//! cargo run -p lock
+//! ```
+
+use anyhow::{Context, Result, ensure};
+use common::{REQUEST_TIMEOUT, connect, within};
+use etcd_client::{Client, GetOptions};
+use lock::{Mutex, Session, unless_interrupted};
+use tokio::time::Duration;
+
+/// If we are killed, our locks are free this long after. Go's default is 60 s.
+const TTL: Duration = Duration::from_secs(5);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let client = connect().await?;
+    let s1 = Session::open(&client, TTL).await?;
+    let s2 = Session::open(&client, TTL).await?;
+    let result = unless_interrupted(compete(client, &s1, &s2)).await;
+    // Also after Ctrl-C: whoever waits for our locks need not wait for the TTL.
+    s1.close().await?;
+    s2.close().await?;
+    result
+}
+
+async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {
+    let m1 = Mutex::new(s1, "/my-lock/");
+    let m2 = Mutex::new(s2, "/my-lock/");
+
+    let held = m1.lock().await?;
+    println!("acquired lock for s1");
+    let waiter = tokio::spawn(async move { m2.lock().await });
+
+    // Go's program may unlock before s2 has asked. Here its key is in the queue.
+    let mut queued = 0;
+    while queued == 0 {
+        ensure!(s2.is_alive(), "s2 lost its session before it could wait");
+        let below = GetOptions::new().with_prefix();
+        let get = client.get(format!("/my-lock//{:x}", s2.lease()), Some(below));
+        queued = within(REQUEST_TIMEOUT, get).await.context("get failed")?.count();
+    }
+    println!("s2 is waiting");
+
+    ensure!(held.unlock().await?, "s1 lost the lock before it let go");
+    println!("released lock for s1");
+
+    let held = waiter.await??;
+    println!("acquired lock for s2");
+    ensure!(held.unlock().await?, "s2 lost the lock before it let go");
+    Ok(())
+}

@@ -1,0 +1,508 @@
+//! The lock under crashes, pauses and failovers.
+//!
+//! ```text
+//! cargo test -p lock faults -- --nocapture
+//! TORTURE_SEED=7 cargo test -p lock faults -- --nocapture
+//! ```
+//!
+//! Five processes contend for one lock on a cluster of three. Whoever has it
+//! counts on in three resources: reads a number, works for a moment, writes the
+//! number plus one. Meanwhile contenders are killed (kill -9) or frozen past the
+//! end of their leases (SIGSTOP), and leaders of the cluster are killed. The
+//! seed, always printed, sets the order and the lengths; what exactly they
+//! interrupt differs from run to run all the same.
+//!
+//! No contender is asked whether it had the lock: one that was frozen believes so
+//! in good faith. The resources judge. A write that is not the next number has
+//! overwritten an update it did not know of, and that one is lost.
+//!
+//! - `plain` accepts every write. It loses updates whatever the lock does, when a
+//!   holder is frozen, and so tells whether the faults could have done harm.
+//! - `checked` refuses, on reads and on writes, a token older than one it saw.
+//! - The third is a key in etcd, written by a transaction that demands that the
+//!   writer owns the lock.
+//!
+//! The last two must lose nothing, no token may be granted twice, and updates
+//! must flow again after each fault. That this judge can say no is shown by a
+//! second test, whose contenders do not lock; and a run whose faults did no harm
+//! to `plain` proves nothing, so it goes on, and fails if that does not help.
+#![cfg(unix)] // freezing a process is not for Windows
+
+use std::collections::HashSet;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{self, Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use anyhow::{Context, Result, ensure};
+use common::server::{Cluster, Server, freeze};
+use common::{REQUEST_TIMEOUT, connect, within};
+use etcd_client::{Client, Compare, Txn, TxnOp, WatchOptions};
+use lock::{Guard, Session};
+use tokio::time::sleep;
+
+const CONTENDERS: usize = 5;
+
+/// The shortest TTL; etcd grants it if the election timeout is short too.
+const TTL: Duration = Duration::from_secs(1);
+const TIMING: [&str; 2] = ["--heartbeat-interval=50", "--election-timeout=500"];
+
+/// Updates must flow 2 s after healing, plus what a TTL costs: the TTL itself,
+/// the election timeout that a new leader adds to every lease, and the half
+/// second between two of etcd's looks at what has expired.
+const FLOW_LIMIT: Duration = Duration::from_secs(4);
+
+/// What happens, in any order, before it begins again.
+const FAULTS: [&str; 6] =
+    ["freeze", "freeze", "kill", "leader", "freeze and leader", "kill and leader"];
+
+/// For how long faults are made, and for how long at most if they did no harm.
+const ENOUGH: Duration = Duration::from_secs(22);
+const AT_MOST: Duration = Duration::from_secs(27);
+
+/// The key in etcd that is the third resource.
+const COUNTER: &str = "counter";
+
+#[tokio::test]
+async fn no_update_is_lost_and_no_token_granted_twice() -> Result<()> {
+    let seed = env::var("TORTURE_SEED").unwrap_or("1".to_owned());
+    println!("TORTURE_SEED={seed}");
+    let dice = Dice(seed.parse().context("TORTURE_SEED is not a number")?);
+    let mut torture = Torture::start(dice)?;
+
+    let begin = Instant::now();
+    while begin.elapsed() < ENOUGH || begin.elapsed() < AT_MOST && !torture.could_have_done_harm() {
+        torture.round().await?;
+    }
+    let summary = torture.summary();
+    println!("{summary}");
+
+    torture.contenders.clear();
+    let history = history(&torture.cluster.endpoints()).await?;
+    println!("{} updates in etcd", history.len());
+    assert_eq!(torture.resources.seen().complaints(&history), [""; 0]);
+    ensure!(
+        torture.could_have_done_harm(),
+        "nothing could have gone wrong in this run, so it proves nothing: {summary}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_locking_the_judge_finds_each_kind_of_damage() -> Result<()> {
+    let server = Server::start()?;
+    let endpoints = server.address().to_string();
+    let resources = Arc::new(Resources::default());
+    let contenders = (0..CONTENDERS)
+        .map(|who| Contender::start(who, &endpoints, "off", &resources))
+        .collect::<Result<Vec<_>>>()?;
+    let damage = |seen: &Seen| seen.checked.lost > 20;
+    resources.wait("20 updates are lost", Duration::from_secs(10), damage)?;
+
+    drop(contenders);
+    let history = history(&endpoints).await?;
+    let complaints = resources.seen().complaints(&history);
+    println!("{complaints:?}");
+    assert_eq!(complaints.len(), 3, "{complaints:?}");
+    Ok(())
+}
+
+/// What is tortured, and what it went through.
+struct Torture {
+    dice: Dice,
+    cluster: Cluster,
+    resources: Arc<Resources>,
+    contenders: Vec<Contender>,
+    faults: Vec<&'static str>,
+    to_come: Vec<&'static str>,
+}
+
+impl Torture {
+    fn start(dice: Dice) -> Result<Torture> {
+        let mut torture = Torture {
+            dice,
+            cluster: Cluster::start_with(&TIMING)?,
+            resources: Arc::default(),
+            contenders: Vec::new(),
+            faults: Vec::new(),
+            to_come: Vec::new(),
+        };
+        for who in 0..CONTENDERS {
+            torture.contenders.push(torture.contender(who)?);
+        }
+        torture.await_update()?;
+        Ok(torture)
+    }
+
+    fn contender(&self, who: usize) -> Result<Contender> {
+        Contender::start(who, &self.cluster.endpoints(), "on", &self.resources)
+    }
+
+    /// Makes a fault, heals it, and waits until updates flow again.
+    async fn round(&mut self) -> Result<()> {
+        if self.to_come.is_empty() {
+            self.to_come = FAULTS.to_vec();
+        }
+        let next = self.dice.roll(self.to_come.len());
+        let fault = self.to_come.swap_remove(next);
+        let [freezes, kills, leader_dies] =
+            ["freeze", "kill", "leader"].map(|kind| fault.contains(kind));
+        let length = Duration::from_millis(self.dice.roll(1500) as u64);
+        // Mostly it hits one between reading and writing, where it hurts.
+        let aimed = self.dice.roll(4) > 0 || self.resources.seen().plain.lost == 0;
+        let mut who = self.dice.roll(CONTENDERS);
+        if aimed {
+            let somebody = |seen: &Seen| seen.inside.is_some();
+            self.resources.wait("somebody has the lock", FLOW_LIMIT, somebody)?;
+            who = self.resources.seen().inside.unwrap_or(who);
+        }
+
+        let victim = &mut self.contenders[who].process;
+        let frozen = freezes.then(|| freeze(victim.id())).transpose()?;
+        if kills {
+            victim.kill()?;
+        }
+        let leader = self.cluster.leader().await?;
+        if leader_dies {
+            self.cluster.members[leader].kill()?;
+        }
+        if freezes && aimed {
+            // Until its lease has run out and another goes on. If that takes too
+            // long, a leader may be missing: nothing is healed yet.
+            let _ = self.await_update();
+        }
+        sleep(length).await;
+
+        if leader_dies {
+            self.cluster.members[leader].restart()?;
+        }
+        drop(frozen);
+        if kills {
+            self.contenders[who] = self.contender(who)?;
+        }
+        let pause = self.await_update()?;
+        println!("{fault}; {length:.1?} later healed, {pause:.1?} later an update");
+        self.faults.push(fault);
+
+        // Otherwise the next fault would always hit one that has just written.
+        sleep(Duration::from_millis(self.dice.roll(300) as u64)).await;
+        Ok(())
+    }
+
+    fn await_update(&self) -> Result<Duration> {
+        let before = self.resources.seen().checked.updates;
+        let another = |seen: &Seen| seen.checked.updates > before;
+        self.resources.wait("there is an update", FLOW_LIMIT, another)
+    }
+
+    fn count(&self, kind: &str) -> usize {
+        self.faults.iter().filter(|fault| fault.contains(kind)).count()
+    }
+
+    fn summary(&self) -> String {
+        let [freezes, kills, leaders] = ["freeze", "kill", "leader"].map(|kind| self.count(kind));
+        let seen = self.resources.seen();
+        format!(
+            "{freezes} freezes, {kills} kills, {leaders} leaders killed; \
+             plain: {} of {} updates lost; checked: {} of {} lost, {} requests refused",
+            seen.plain.lost,
+            seen.plain.updates,
+            seen.checked.lost,
+            seen.checked.updates,
+            seen.refused,
+        )
+    }
+
+    fn could_have_done_harm(&self) -> bool {
+        let seen = self.resources.seen();
+        let every_kind = ["freeze", "kill", "leader"].iter().all(|kind| self.count(kind) > 0);
+        every_kind && seen.plain.lost > 0 && seen.refused > 0
+    }
+}
+
+// ---- The contender: a process of its own
+
+/// Runs in a process that [`Contender::start`] started.
+#[tokio::test]
+#[ignore = "is what the other tests start as their contenders"]
+async fn contender() -> Result<()> {
+    let Ok(locking) = env::var("TORTURE_LOCKING") else {
+        return Ok(());
+    };
+    let mut line = Line::open()?;
+    loop {
+        if let Err(trouble) = contend(locking == "on", &mut line).await {
+            line.ask(format!("trouble {trouble:#}").replace('\n', " "))?;
+            // A refused connection is refused again within a millisecond.
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Updates the resources again and again, until something goes wrong.
+async fn contend(locking: bool, line: &mut Line) -> Result<()> {
+    let mut client = connect().await?;
+    let session = Session::open(&client, TTL).await?;
+    let mutex = lock::Mutex::new(&session, "torture");
+    let mut dice = Dice(session.lease() as u64);
+    loop {
+        let guard = if locking { Some(mutex.lock().await?) } else { None };
+        // Without a lock all have the same token, and nothing to compare.
+        let token = guard.as_ref().map_or(1, Guard::token);
+        let owner: Vec<Compare> = guard.iter().map(Guard::is_owner).collect();
+
+        line.ask(format!("enter {token}"))?;
+        let plain = line.ask(format!("read plain {token}"))?;
+        let checked = line.ask(format!("read checked {token}"))?;
+        let response = within(REQUEST_TIMEOUT, client.get(COUNTER, None)).await?;
+        let counter = match response.kvs().first() {
+            Some(kv) => kv.value_str()?.parse::<u64>()?,
+            None => 0,
+        };
+
+        sleep(Duration::from_millis(5 + dice.roll(20) as u64)).await; // the work
+
+        // It does not ask the session whether it is alive: that would make writing
+        // too late rarer, not impossible.
+        for (store, number) in [("plain", plain), ("checked", checked)] {
+            if let Some(number) = number {
+                line.ask(format!("write {store} {token} {}", number + 1))?;
+            }
+        }
+        let put = TxnOp::put(COUNTER, (counter + 1).to_string(), None);
+        let txn = Txn::new().when(owner).and_then([put]);
+        within(REQUEST_TIMEOUT, client.txn(txn)).await?;
+
+        if let Some(guard) = guard {
+            guard.unlock().await?;
+        }
+    }
+}
+
+/// A contender's way to the resources: its stdin, a socket that goes both ways
+/// and ends when the test ends, however that ends.
+struct Line {
+    socket: UnixStream,
+    answers: Receiver<String>,
+}
+
+impl Line {
+    fn open() -> Result<Line> {
+        let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let lines = BufReader::new(socket.try_clone()?).lines();
+        let (sender, answers) = mpsc::channel();
+        thread::spawn(move || {
+            for answer in lines.map_while(Result::ok) {
+                let _ = sender.send(answer);
+            }
+            process::exit(0); // also when it waits for the lock, or for etcd
+        });
+        Ok(Line { socket, answers })
+    }
+
+    /// The answer is a number if one was asked for, and not refused.
+    fn ask(&mut self, question: String) -> Result<Option<u64>> {
+        // In one piece: the next signal may be SIGKILL.
+        self.socket.write_all((question + "\n").as_bytes())?;
+        Ok(self.answers.recv()?.parse().ok())
+    }
+}
+
+/// The process, as the test sees it.
+struct Contender {
+    process: Child,
+}
+
+impl Contender {
+    fn start(
+        who: usize,
+        endpoints: &str,
+        locking: &str,
+        resources: &Arc<Resources>,
+    ) -> Result<Contender> {
+        let (here, there) = UnixStream::pair()?;
+        let process = Command::new(env::current_exe()?)
+            .args(["faults::contender", "--exact", "--ignored"])
+            .env("ETCDCTL_ENDPOINTS", endpoints)
+            .env("TORTURE_LOCKING", locking)
+            .stdin(OwnedFd::from(there))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let resources = Arc::clone(resources);
+        thread::spawn(move || resources.serve(who, here)); // until the contender ends
+        Ok(Contender { process })
+    }
+}
+
+impl Drop for Contender {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+// ---- The resources, and what they see
+
+/// The two that live in the test.
+#[derive(Default)]
+struct Resources {
+    seen: Mutex<Seen>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    plain: Store,
+    checked: Store,
+    /// The greatest token that `checked` was shown, and how many it refused.
+    newest: i64,
+    refused: u64,
+    /// All that were granted, and how often one was granted again.
+    tokens: HashSet<i64>,
+    granted_twice: u64,
+    /// The contender between reading and writing.
+    inside: Option<usize>,
+    /// What a contender complained of last.
+    trouble: String,
+}
+
+#[derive(Default)]
+struct Store {
+    number: u64,
+    updates: u64,
+    lost: u64,
+}
+
+impl Resources {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("nobody panics while he has it")
+    }
+
+    /// Answers one contender, line by line, until it ends.
+    fn serve(&self, who: usize, socket: UnixStream) -> Result<()> {
+        let mut answers = socket.try_clone()?;
+        for question in BufReader::new(socket).lines() {
+            let number = self.seen().answer(who, &question?)?;
+            self.changed.notify_all();
+            match number {
+                Some(number) => writeln!(answers, "{number}")?,
+                None => writeln!(answers, "-")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until something is so; returns how long that took.
+    fn wait(&self, what: &str, limit: Duration, is_so: impl Fn(&Seen) -> bool) -> Result<Duration> {
+        let begin = Instant::now();
+        let (seen, end) = self
+            .changed
+            .wait_timeout_while(self.seen(), limit, |seen| !is_so(seen))
+            .expect("nobody panics while he has it");
+        ensure!(
+            !end.timed_out(),
+            "waited {limit:?} until {what}; a contender said last: {}",
+            seen.trouble
+        );
+        Ok(begin.elapsed())
+    }
+}
+
+impl Seen {
+    fn answer(&mut self, who: usize, question: &str) -> Result<Option<u64>> {
+        let words: Vec<&str> = question.split(' ').collect();
+        match words[..] {
+            ["enter", token] => {
+                self.granted_twice += u64::from(!self.tokens.insert(token.parse()?));
+                self.inside = Some(who);
+            }
+            ["read" | "write", "checked", token, ..] if self.is_old(token.parse()?) => {
+                self.refused += 1;
+            }
+            ["read", store, _] => return Ok(Some(self.store(store).number)),
+            ["write", store, _, number] => {
+                self.inside = None;
+                self.store(store).write(number.parse()?);
+            }
+            _ => self.trouble = question.to_owned(),
+        }
+        Ok(None)
+    }
+
+    /// Looking at every token, also when it is shown for a read, is what makes
+    /// the check complete: from then on no older holder can write.
+    fn is_old(&mut self, token: i64) -> bool {
+        self.newest = self.newest.max(token);
+        token < self.newest
+    }
+
+    fn store(&mut self, name: &str) -> &mut Store {
+        match name {
+            "plain" => &mut self.plain,
+            _ => &mut self.checked,
+        }
+    }
+
+    /// What must not have happened.
+    fn complaints(&self, history: &[u64]) -> Vec<String> {
+        let mut etcd = Store::default();
+        history.iter().for_each(|&number| etcd.write(number));
+        let found = [
+            (self.granted_twice, "tokens granted twice"),
+            (self.checked.lost, "updates lost with tokens checked"),
+            (etcd.lost, "updates lost in etcd"),
+            (u64::from(history.is_empty()), "key in etcd never written"),
+        ];
+        let found = found.iter().filter(|(count, _)| *count > 0);
+        found.map(|(n, what)| format!("{n} {what}")).collect()
+    }
+}
+
+impl Store {
+    fn write(&mut self, number: u64) {
+        // The writer did not know of an update that is there.
+        self.lost += u64::from(number != self.number + 1);
+        self.updates += 1;
+        self.number = number;
+    }
+}
+
+/// Every number the key in etcd ever had, in order.
+async fn history(endpoints: &str) -> Result<Vec<u64>> {
+    let mut client = Client::connect(endpoints.split(',').collect::<Vec<_>>(), None).await?;
+    let response = within(FLOW_LIMIT, client.get(COUNTER, None)).await?;
+    let last = response.kvs().first().map_or(0, |kv| kv.mod_revision());
+    let from_the_start = WatchOptions::new().with_start_revision(1);
+    let watch = client.watch(COUNTER, Some(from_the_start));
+    let mut changes = within(FLOW_LIMIT, watch).await?;
+    let (mut history, mut revision) = (Vec::new(), 0);
+    while revision < last {
+        let message = within(FLOW_LIMIT, changes.message()).await?;
+        for event in message.context("the watch ended")?.events() {
+            let kv = event.kv().context("an event without a key")?;
+            history.push(kv.value_str()?.parse()?);
+            revision = kv.mod_revision();
+        }
+    }
+    Ok(history)
+}
+
+/// Numbers that look like chance, and are the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    /// One of `0..sides`.
+    fn roll(&mut self, sides: usize) -> usize {
+        // splitmix64: any seed will do, 0 and neighbours too.
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((mixed ^ (mixed >> 31)) % sides as u64) as usize
+    }
+}

@@ -1,0 +1,622 @@
+//! What the lock promises: each promise against an etcd of its own.
+#![allow(clippy::unwrap_used)] // also in what the tests share
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as Shared};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use common::server::{Cluster, Server};
+use etcd_client::{
+    Client, Compare, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp,
+    WatchOptions,
+};
+use lock::{Guard, Mutex, Session};
+use tokio::runtime;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+const NAME: &str = "/my-lock/";
+
+/// The TTL of a session that must not be lost: no test takes that long.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The shortest TTL that etcd grants, for sessions that shall be lost.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// What happens at all happens sooner than this.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+// The queue.
+
+#[tokio::test]
+async fn a_lock_costs_two_requests_two_revisions_and_no_further_key() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    ensure!(mutex.lock().await?.unlock().await?);
+
+    let begin = revision(&mut client).await?;
+    let before = received(&etcd)?;
+    for _ in 0..20 {
+        ensure!(mutex.lock().await?.unlock().await?);
+    }
+    assert_eq!(received(&etcd)? - before, 40);
+    assert_eq!(revision(&mut client).await? - begin, 40);
+
+    // etcd's reads of a prefix also pass the keys deleted since the last compaction.
+    let mut keys = Vec::new();
+    let past = WatchOptions::new().with_prefix().with_start_revision(begin + 1);
+    let mut history = client.watch(NAME, Some(past)).await?;
+    while keys.len() < 40 {
+        let message = history.message().await?.unwrap();
+        keys.extend(message.events().iter().map(|event| event.kv().unwrap().key().to_vec()));
+    }
+    keys.dedup();
+    assert_eq!(keys.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ten_waiters_are_served_in_order_and_none_is_woken_for_another() -> Result<()> {
+    const WAITERS: i64 = 10;
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    let mut held = mutex.lock().await?;
+    let mut waiters = Vec::new();
+    for number in 0..WAITERS {
+        waiters.push(waiter(&mutex));
+        queue_of(&mut client, 2 + number as usize).await?;
+    }
+    until(async || Ok(watchers(&etcd)? == WAITERS)).await?;
+
+    let events = sent_to_watchers(&etcd)?;
+    for waiter in waiters {
+        let before = held.token();
+        ensure!(held.unlock().await?);
+        held = waiter.await??;
+        ensure!(before < held.token());
+    }
+    assert_eq!(sent_to_watchers(&etcd)? - events, WAITERS);
+    Ok(())
+}
+
+#[tokio::test]
+async fn tasks_that_share_a_session_or_a_mutex_exclude_each_other() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let (mutex, other) = (Mutex::new(&session, NAME), Mutex::new(&session, NAME));
+    let held = mutex.lock().await?;
+    ensure!(mutex.try_lock().await?.is_none());
+    ensure!(other.try_lock().await?.is_none());
+    queue_of(&mut client, 1).await?;
+
+    let (first, second) = (waiter(&mutex), waiter(&other));
+    queue_of(&mut client, 3).await?;
+    ensure!(held.unlock().await?);
+    let held = tokio::select! {
+        held = first => held??,
+        held = second => held??,
+    };
+    ensure!(mutex.try_lock().await?.is_none());
+    ensure!(held.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn gos_mutex_and_etcdctl_lock_take_part_in_the_queue() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+
+    let go = Go::join(&mut client).await?;
+    ensure!(mutex.try_lock().await?.is_none());
+    let waiting = waiter(&mutex);
+    queue_of(&mut client, 2).await?;
+    go.unlock(&mut client).await?;
+    let held = waiting.await??;
+
+    let go = Go::join(&mut client).await?;
+    ensure!(!go.is_owner(&mut client).await?);
+    let owner = &queue(&mut client).await?[0];
+    ensure!(owner.starts_with(&format!("{NAME}/{:x}", session.lease())), "{owner}");
+    ensure!(held.unlock().await?);
+    ensure!(go.is_owner(&mut client).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_comes_again_behind_us_is_not_waited_for() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    let session = Session::open(&proxy.connect().await?, LONG).await?;
+    let go = Go::join(&mut client).await?;
+
+    // Between our joining the queue and our watch, Go's mutex unlocks and locks
+    // again, which it does with the same key.
+    proxy.swallow_answers();
+    let waiting = waiter(&Mutex::new(&session, NAME));
+    queue_of(&mut client, 2).await?;
+    go.unlock(&mut client).await?;
+    let go = go.again(&mut client).await?;
+    proxy.cut();
+
+    let held = timeout(PATIENCE, waiting).await???;
+    ensure!(!go.is_owner(&mut client).await?);
+    ensure!(held.unlock().await?);
+    Ok(())
+}
+
+// Leaving it.
+
+#[tokio::test]
+async fn three_hundred_waiters_aborted_at_random_moments_leave_nothing() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    let mut held = Some(Mutex::new(&session, NAME).lock().await?);
+    let mut random = 1_u64;
+    for number in 0..300 {
+        if number == 150 {
+            held = None; // from here on they get the lock
+            queue_of(&mut client, 0).await?;
+        }
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let waiting = waiter(&mutex);
+        sleep(Duration::from_micros((random >> 33) % 3000)).await;
+        waiting.abort();
+    }
+    queue_of(&mut client, 0).await?;
+    drop(held);
+    // Nothing comes late either: the queue is empty for a new contender at once.
+    let other = Session::open(&client, LONG).await?;
+    ensure!(Mutex::new(&other, NAME).try_lock().await?.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dropped_guard_and_a_closed_session_pass_the_lock_on() -> Result<()> {
+    let etcd = Server::start()?;
+    let client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let held = Mutex::new(&s1, NAME).lock().await?;
+    let waiting = waiter(&Mutex::new(&s2, NAME));
+    drop(held);
+    let held = timeout(PATIENCE, waiting).await???;
+
+    let waiting = waiter(&Mutex::new(&s1, NAME));
+    s2.close().await?;
+    ensure!(!held.unlock().await?, "the lock went with its session");
+    timeout(PATIENCE, waiting).await???.unlock().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn unlocking_never_frees_the_lock_of_another() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let held = Mutex::new(&session, NAME).lock().await?;
+    // The same key, but not the same lock.
+    let key = queue(&mut client).await?.remove(0);
+    client.delete(&*key, None).await?;
+    client.put(&*key, "", None).await?;
+    ensure!(!held.unlock().await?);
+    queue_of(&mut client, 1).await
+}
+
+// Lost sessions.
+
+#[tokio::test]
+async fn a_waiter_whose_lease_is_gone_hears_it_while_it_waits() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, 3 * SHORT).await?);
+    let held = Mutex::new(&s1, NAME).lock().await?;
+    let waiting = waiter(&Mutex::new(&s2, NAME));
+    until(async || Ok(watchers(&etcd)? == 1)).await?;
+    client.lease_revoke(s2.lease()).await?;
+
+    // The next renewal tells, after a third of the TTL.
+    let error = timeout(2 * SHORT, waiting).await??.err().unwrap();
+    assert_eq!(format!("{error:#}"), "cannot lock /my-lock/: the session is lost");
+    ensure!(!s2.is_alive());
+    ensure!(held.unlock().await?);
+
+    // Go's `Orphan`; a session that is dropped does the same.
+    let held = Mutex::new(&s1, NAME).lock().await?;
+    let s3 = Session::open(&client, SHORT).await?;
+    let waiting = waiter(&Mutex::new(&s3, NAME));
+    queue_of(&mut client, 2).await?;
+    s3.orphan();
+    ensure!(timeout(PATIENCE, waiting).await??.is_err());
+    ensure!(held.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_waiter_whose_key_is_gone_does_not_get_the_lock() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    let held = mutex.lock().await?;
+    let waiting = waiter(&mutex);
+    queue_of(&mut client, 2).await?;
+    let key = queue(&mut client).await?.remove(1);
+    client.delete(key, None).await?;
+    ensure!(held.unlock().await?);
+    ensure!(timeout(PATIENCE, waiting).await??.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_lives_beyond_its_ttl_and_is_lost_within_it() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, SHORT).await?;
+    let held = Mutex::new(&session, NAME).lock().await?;
+    ensure!(timeout(2 * SHORT, session.lost()).await.is_err());
+    ensure!(session.is_alive());
+    ensure!(holds(&mut client, &held).await?);
+
+    let frozen = etcd.freeze()?;
+    let begin = Instant::now();
+    timeout(PATIENCE, session.lost()).await?;
+    let took = begin.elapsed();
+    // From before the last renewal was sent, and not from when it was answered.
+    ensure!(took < session.ttl() + Duration::from_millis(500), "{took:?}");
+    drop(frozen);
+    // etcd may know the lease still, but a lost session stays lost.
+    queue_of(&mut client, 0).await?;
+    ensure!(!session.is_alive());
+    ensure!(!held.unlock().await?);
+    Ok(())
+}
+
+#[test]
+fn what_a_holder_writes_after_a_long_pause_is_refused_if_the_lock_is_checked() -> Result<()> {
+    // A runtime that nobody drives stands still as a stopped process does.
+    let pausing = runtime::Builder::new_current_thread().enable_all().build()?;
+    let running = runtime::Builder::new_current_thread().enable_all().build()?;
+    let etcd = Server::start()?;
+    let (mut client, session, held) = pausing.block_on(async {
+        let client = connect(&etcd).await?;
+        let session = Session::open(&client, SHORT).await?;
+        let held = Mutex::new(&session, NAME).lock().await?;
+        anyhow::Ok((client, session, held))
+    })?;
+
+    let (second, next) = running.block_on(async {
+        let client = connect(&etcd).await?;
+        let session = Session::open(&client, LONG).await?;
+        let held = timeout(PATIENCE, Mutex::new(&session, NAME).lock()).await??;
+        anyhow::Ok((session, held))
+    })?;
+    ensure!(held.token() < next.token());
+
+    pausing.block_on(async {
+        ensure!(!session.is_alive(), "known without waiting for anything");
+        // etcd accepts a plain write, whoever has the lock.
+        client.put("plain", "late", None).await?;
+        ensure!(!holds(&mut client, &held).await?);
+        // A resource that remembers the largest token it has seen.
+        let seen = next.token();
+        ensure!(held.token() < seen, "would be refused");
+        ensure!(!held.unlock().await?);
+        Ok(())
+    })?;
+    running.block_on(async {
+        ensure!(holds(&mut connect(&etcd).await?, &next).await?);
+        ensure!(next.unlock().await?);
+        second.close().await
+    })
+}
+
+// Servers and connections.
+
+#[tokio::test]
+async fn a_request_sent_again_finds_what_the_first_one_did() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    let session = Session::open(&proxy.connect().await?, 5 * SHORT).await?;
+
+    proxy.swallow_answers();
+    let waiting = waiter(&Mutex::new(&session, NAME));
+    queue_of(&mut client, 1).await?;
+    proxy.cut();
+    let held = timeout(PATIENCE, waiting).await???;
+    queue_of(&mut client, 1).await?;
+    ensure!(holds(&mut client, &held).await?);
+
+    proxy.swallow_answers();
+    let unlocking = tokio::spawn(held.unlock());
+    queue_of(&mut client, 0).await?;
+    proxy.cut();
+    ensure!(unlocking.await??, "the lock was ours until we unlocked it");
+
+    // Its first request to join arrives only now: a member that was frozen goes on.
+    let late = PutOptions::new().with_lease(session.lease());
+    client.put(format!("{NAME}/{:x}-0", session.lease()), "", Some(late)).await?;
+    let other = Session::open(&client, LONG).await?;
+    ensure!(timeout(PATIENCE, Mutex::new(&other, NAME).lock()).await??.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn holder_and_waiter_survive_a_crash_of_the_server_and_a_compaction() -> Result<()> {
+    let mut etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let held = Mutex::new(&s1, NAME).lock().await?;
+    let waiting = waiter(&Mutex::new(&s2, NAME));
+    until(async || Ok(watchers(&etcd)? == 1)).await?;
+
+    let past = revision(&mut client).await?;
+    client.compact(past, None).await?;
+    etcd.restart()?;
+    let mut client = connect(&etcd).await?;
+    client.put("other", "", None).await?;
+    // It watches again: so it has looked again, and not taken the end for its turn.
+    until(async || Ok(watchers(&etcd)? == 1)).await?;
+    ensure!(holds(&mut client, &held).await?);
+    ensure!(!waiting.is_finished());
+    ensure!(held.unlock().await?);
+    ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_waiter_that_leaves_while_the_server_is_down_leaves_no_ghost() -> Result<()> {
+    let mut etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let held = Mutex::new(&session, NAME).lock().await?;
+    let waiting = waiter(&Mutex::new(&session, NAME));
+    queue_of(&mut client, 2).await?;
+
+    etcd.kill()?;
+    waiting.abort();
+    etcd.restart()?;
+    let mut client = connect(&etcd).await?;
+    queue_of(&mut client, 1).await?;
+    ensure!(holds(&mut client, &held).await?);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_frozen_member_costs_neither_the_session_nor_the_lock() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let leader = cluster.leader().await?;
+    let endpoints = cluster.endpoints();
+    let endpoints: Vec<&str> = endpoints.split(',').collect();
+    let client = Client::connect(&endpoints, None).await?;
+    // Each renews through a member of its own choice: some through the frozen one.
+    let mut sessions = Vec::new();
+    for _ in 0..12 {
+        sessions.push(Session::open(&client, SHORT).await?);
+    }
+    sleep(SHORT).await;
+
+    let _frozen = cluster.members[(leader + 1) % 3].freeze()?;
+    let begin = Instant::now();
+    while begin.elapsed() < 2 * SHORT {
+        let held = timeout(PATIENCE, Mutex::new(&sessions[0], NAME).lock()).await??;
+        let waiting = waiter(&Mutex::new(&sessions[1], NAME));
+        ensure!(held.unlock().await?);
+        ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
+    }
+    let lost = sessions.iter().filter(|session| !session.is_alive()).count();
+    assert_eq!(lost, 0);
+    Ok(())
+}
+
+// The chapter's program.
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_and_sigterm_close_the_sessions_of_the_program() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let _held = Mutex::new(&session, NAME).lock().await?;
+    for signal in ["INT", "TERM"] {
+        let program = program(&etcd)?;
+        queue_of(&mut client, 2).await?;
+        testing::signal(signal, program.id())?;
+        let (lines, ended) = program.end()?;
+        assert_eq!((lines, ended.code()), (vec!["Error: interrupted".to_owned()], Some(1)));
+        assert_eq!(queue(&mut client).await?.len(), 1);
+        assert_eq!(client.leases().await?.leases().len(), 1);
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_killed_holder_frees_the_lock_within_its_ttl_and_a_second() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    let held = mutex.lock().await?;
+    let program = program(&etcd)?;
+    queue_of(&mut client, 2).await?;
+    let frozen = common::server::freeze(program.id())?;
+    ensure!(held.unlock().await?);
+    ensure!(mutex.try_lock().await?.is_none(), "the program has it");
+
+    let begin = Instant::now();
+    testing::signal("KILL", program.id())?;
+    drop(frozen);
+    ensure!(timeout(PATIENCE, mutex.lock()).await??.unlock().await?);
+    let took = begin.elapsed();
+    ensure!(took < Duration::from_secs(5 + 1), "{took:?}");
+    Ok(())
+}
+
+/// Starts the chapter's program.
+#[cfg(unix)]
+fn program(etcd: &Server) -> Result<testing::Program> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lock"));
+    command.env("ETCDCTL_ENDPOINTS", etcd.address().to_string());
+    testing::Program::start(command)
+}
+
+async fn connect(etcd: &Server) -> Result<Client> {
+    Ok(Client::connect([etcd.address().to_string()], None).await?)
+}
+
+/// A task that waits for the lock.
+fn waiter(mutex: &Mutex) -> JoinHandle<Result<Guard>> {
+    let mutex = mutex.clone();
+    tokio::spawn(async move { mutex.lock().await })
+}
+
+/// Whether etcd carries out what demands that the lock is held.
+async fn holds(client: &mut Client, guard: &Guard) -> Result<bool> {
+    let put = TxnOp::put("guarded", "", None);
+    Ok(client.txn(Txn::new().when([guard.is_owner()]).and_then([put])).await?.succeeded())
+}
+
+/// The keys in the queue, oldest first.
+async fn queue(client: &mut Client) -> Result<Vec<String>> {
+    let oldest_first = GetOptions::new().with_sort(SortTarget::Create, SortOrder::Ascend);
+    let found = client.get(format!("{NAME}/"), Some(oldest_first.with_prefix())).await?;
+    Ok(found.kvs().iter().map(|kv| kv.key_str().unwrap().to_owned()).collect())
+}
+
+async fn queue_of(client: &mut Client, length: usize) -> Result<()> {
+    until(async || Ok(queue(client).await?.len() == length)).await
+}
+
+async fn until(mut true_now: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let begin = Instant::now();
+    while !true_now().await? {
+        ensure!(begin.elapsed() < PATIENCE, "waited in vain");
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+async fn revision(client: &mut Client) -> Result<i64> {
+    Ok(client.get("nothing", None).await?.header().unwrap().revision())
+}
+
+/// How many requests for transactions, reads and watches etcd has got.
+fn received(etcd: &Server) -> Result<i64> {
+    testing::metric(etcd.address(), |line| {
+        line.starts_with("grpc_server_msg_received_total{") && line.contains("\"Txn\"")
+    })
+}
+
+fn sent_to_watchers(etcd: &Server) -> Result<i64> {
+    testing::metric(etcd.address(), |line| {
+        line.starts_with("grpc_server_msg_sent_total{") && line.contains("\"Watch\"")
+    })
+}
+
+fn watchers(etcd: &Server) -> Result<i64> {
+    testing::metric(etcd.address(), |line| line.starts_with("etcd_debugging_mvcc_watcher_total "))
+}
+
+/// What Go's `concurrency.Mutex`, and with it `etcdctl lock`, does in etcd: its key
+/// is the name, a slash, and the lease in hexadecimal.
+struct Go(i64);
+
+impl Go {
+    async fn join(client: &mut Client) -> Result<Go> {
+        let lease = client.lease_grant(60, None).await?.id();
+        Go(lease).again(client).await
+    }
+
+    async fn again(self, client: &mut Client) -> Result<Go> {
+        let absent = Compare::create_revision(self.key(), CompareOp::Equal, 0);
+        let put = TxnOp::put(self.key(), "", Some(PutOptions::new().with_lease(self.0)));
+        ensure!(client.txn(Txn::new().when([absent]).and_then([put])).await?.succeeded());
+        Ok(self)
+    }
+
+    async fn is_owner(&self, client: &mut Client) -> Result<bool> {
+        Ok(queue(client).await?.first() == Some(&self.key()))
+    }
+
+    async fn unlock(&self, client: &mut Client) -> Result<()> {
+        client.delete(self.key(), None).await?;
+        Ok(())
+    }
+
+    fn key(&self) -> String {
+        format!("{NAME}/{:x}", self.0)
+    }
+}
+
+/// Stands between a client and etcd, and can lose etcd's answers.
+struct Proxy {
+    address: SocketAddr,
+    mute: Arc<AtomicBool>,
+    streams: Arc<Shared<Vec<TcpStream>>>,
+}
+
+impl Proxy {
+    fn to(server: SocketAddr) -> Result<Proxy> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let mute = Arc::new(AtomicBool::new(false));
+        let streams = Arc::new(Shared::new(Vec::new()));
+        let proxy = Proxy { address, mute: mute.clone(), streams: streams.clone() };
+        thread::spawn(move || -> Result<()> {
+            loop {
+                let (client, _) = listener.accept()?;
+                let server = TcpStream::connect(server)?;
+                client.set_nodelay(true)?;
+                server.set_nodelay(true)?;
+                let (client2, server2) = (client.try_clone()?, server.try_clone()?);
+                streams.lock().unwrap().extend([client.try_clone()?, server.try_clone()?]);
+                let mute = mute.clone();
+                thread::spawn(move || pass(client, server, || false));
+                thread::spawn(move || pass(server2, client2, || mute.load(Ordering::SeqCst)));
+            }
+        });
+        Ok(proxy)
+    }
+
+    async fn connect(&self) -> Result<Client> {
+        Ok(Client::connect([self.address.to_string()], None).await?)
+    }
+
+    fn swallow_answers(&self) {
+        self.mute.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the connections. The next ones get their answers.
+    fn cut(&self) {
+        for stream in self.streams.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        self.mute.store(false, Ordering::SeqCst);
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, lost: impl Fn() -> bool) -> Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(to.shutdown(Shutdown::Write)?),
+            _ if lost() => {}
+            length => to.write_all(&buffer[..length])?,
+        }
+    }
+}
