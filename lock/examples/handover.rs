@@ -7,13 +7,11 @@
 //! ```
 
 use std::fmt;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::{Arc, Mutex as Shared, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use common::server::Server;
 use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, LockOptions};
@@ -230,16 +228,9 @@ struct Counters([f64; 3]);
 
 impl Counters {
     fn read(etcd: &Server) -> Result<Counters> {
-        let mut stream = TcpStream::connect(etcd.address())?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page)?;
         let sum = |counter: &str, label: &str| -> Result<f64> {
-            let lines =
-                page.lines().filter(|line| line.starts_with(counter) && line.contains(label));
-            let numbers = lines.filter_map(|line| line.rsplit_once(' '));
-            let numbers = numbers.map(|(_, number)| number.parse::<f64>());
-            numbers.sum::<Result<f64, _>>().with_context(|| format!("no number: {counter}"))
+            let counts = |line: &str| line.starts_with(counter) && line.contains(label);
+            Ok(testing::metric(etcd.address(), counts)? as f64)
         };
         Ok(Counters([
             sum("grpc_server_msg_received_total{", "")?,
