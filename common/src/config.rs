@@ -1,145 +1,123 @@
-//! Which etcd is meant, and whether it is there.
+//! Which etcd the environment means.
 
 use std::env::{self, VarError};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail, ensure};
-use etcd_client::{Client, ConnectOptions, Error};
-use tokio::time::timeout;
+use anyhow::{Context, Result, bail, ensure};
+use etcd_client::ConnectOptions;
 
-use crate::{CONNECT_TIMEOUT, short, within};
+use crate::CONNECT_TIMEOUT;
+use crate::tls::{self, Files};
 
-/// The servers to talk to.
+/// The servers to talk to, and how.
 pub(crate) struct Target {
     pub(crate) endpoints: Vec<String>,
-    /// This machine's etcd, which may be started; `None` if the environment
-    /// names another.
+    /// This machine's etcd, which may be started; `None` if the environment names
+    /// another, or says how to talk to it.
     pub(crate) local: Option<SocketAddr>,
+    /// The settings of every connection, but for the user.
+    pub(crate) options: ConnectOptions,
+    pub(crate) user: Option<User>,
+    /// What to do when none of the servers can be reached.
+    pub(crate) advice: &'static str,
 }
 
 impl Target {
-    /// Reads `ETCDCTL_ENDPOINTS` as etcdctl does: separated by commas, and the
-    /// same as not set when empty. Without it, `ETCD_LOCAL_PORT` (2379) counts.
+    /// Reads the variables that etcdctl reads, as etcdctl does: one that is empty is the
+    /// same as one that is not set. Without any of them, `ETCD_LOCAL_PORT` (2379) counts.
     pub(crate) fn from_env() -> Result<Target> {
-        match variable("ETCDCTL_ENDPOINTS")? {
-            Some(list) => Target::remote(&list),
-            None => Target::local(variable("ETCD_LOCAL_PORT")?.as_deref().unwrap_or("2379")),
-        }
-    }
-
-    fn remote(list: &str) -> Result<Target> {
-        let named = list.split(',').map(str::trim).filter(|part| !part.is_empty());
-        let endpoints: Vec<String> = named.map(str::to_owned).collect();
-        ensure!(
-            !endpoints.is_empty(),
-            "ETCDCTL_ENDPOINTS is set to {list:?}, which names no endpoint; unset it, or write host:port"
-        );
-        for endpoint in &endpoints {
-            ensure!(
-                !endpoint.starts_with("https://"),
-                "cannot use {endpoint} from ETCDCTL_ENDPOINTS: these programs are built without TLS"
-            );
-            ensure!(
-                is_endpoint(endpoint),
-                "cannot use {endpoint:?} from ETCDCTL_ENDPOINTS: write host:port or http://host:port"
-            );
-        }
-        Ok(Target { endpoints, local: None })
-    }
-
-    fn local(port: &str) -> Result<Target> {
-        let port: NonZeroU16 = port
-            .parse()
-            .map_err(|_| anyhow!("ETCD_LOCAL_PORT is set to {port:?}, which is not a port"))?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port.get()));
-        Ok(Target { endpoints: vec![address.to_string()], local: Some(address) })
-    }
-
-    /// What to do when none of these servers answers.
-    pub(crate) fn advice(&self) -> &'static str {
-        match self.local {
-            None => "named by ETCDCTL_ENDPOINTS; unset it to use an etcd on this machine",
-            Some(_) => "stop what holds that port, or set ETCD_LOCAL_PORT to a free one",
-        }
-    }
-
-    /// Connects to those of the servers that answer now. etcd-client alone would
-    /// take turns with those that do not.
-    pub(crate) async fn connect(&self, limit: Duration) -> Result<Client> {
-        let (there, client) = self.answering(limit).await?;
-        match &there[..] {
-            [_] => Ok(client),
-            _ => within(limit, Client::connect(there, Some(options()))).await,
-        }
-    }
-
-    /// Those of the servers that answer now, and a client of the last one.
-    pub(crate) async fn answering(&self, limit: Duration) -> Result<(Vec<String>, Client)> {
-        let ask = |endpoint: &String| tokio::spawn(ask(endpoint.clone(), limit));
-        let asked: Vec<_> = self.endpoints.iter().map(ask).collect();
-        let (mut last, mut there, mut causes) = (None, Vec::new(), Vec::new());
-        for (endpoint, answer) in self.endpoints.iter().zip(asked) {
-            match answer.await? {
-                Err(cause) => causes.push(format!("{endpoint}: {cause}")),
-                Ok(client) => {
-                    last = Some(client);
-                    there.push(endpoint.clone());
-                }
+        let (user, files) = (User::from_env()?, Files::from_env()?);
+        let (endpoints, address, advice) = match variable("ETCDCTL_ENDPOINTS")? {
+            Some(list) => {
+                let advice = "named by ETCDCTL_ENDPOINTS; unset it to use an etcd on this machine";
+                (named(&list)?, None, advice)
             }
-        }
-        match last {
-            None => bail!("cannot reach etcd at {}", causes.join(", nor at ")),
-            Some(client) => Ok((there, client)),
-        }
+            None => {
+                let advice = "stop what holds that port, or set ETCD_LOCAL_PORT to a free one";
+                let address = local(variable("ETCD_LOCAL_PORT")?.as_deref().unwrap_or("2379"))?;
+                (vec![address.to_string()], Some(address), advice)
+            }
+        };
+        // An etcd that we started would have neither users nor TLS.
+        let local = address.filter(|_| user.is_none() && files.is_none());
+        let (endpoints, options) = tls::secure(endpoints, files, plain_options())?;
+        Ok(Target { endpoints, local, options, user, advice })
     }
 }
 
-/// Connects to one server. `Client::connect` only notes the address and succeeds
-/// with nobody there, so this asks the server for its status too.
-async fn ask(endpoint: String, limit: Duration) -> Result<Client> {
-    let status = async {
-        let mut client = Client::connect([endpoint], Some(options())).await?;
-        client.status().await?;
-        Ok(client)
-    };
-    match timeout(limit, status).await {
-        Ok(Ok(client)) => Ok(client),
-        Ok(Err(error)) if is_foreign(&error) => {
-            bail!("what answers there is not etcd, or expects TLS ({})", short(&error))
-        }
-        Ok(Err(error)) => bail!(short(&error)),
-        Err(_) => bail!("no answer within {limit:.0?}"),
-    }
-}
-
-/// The settings of every connection.
-pub fn options() -> ConnectOptions {
+/// The settings of every connection, wherever it goes.
+pub fn plain_options() -> ConnectOptions {
     ConnectOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)
         // Notices a server that is frozen or cut off. etcd drops a client that
         // asks more often than every 5 s (its --grpc-keepalive-min-time).
         .with_keep_alive(Duration::from_secs(10), Duration::from_secs(5))
+        // A member that is cut off from the others says so, and ends its watches.
+        .with_require_leader(true)
 }
 
-/// Whether this is `host:port`, with or without `http://`. etcd-client takes
+/// A name and a password that etcd knows.
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) password: String,
+}
+
+impl User {
+    fn from_env() -> Result<Option<User>> {
+        let Some(user) = variable("ETCDCTL_USER")? else { return Ok(None) };
+        // With a password of its own, all of it is the name, colons and all.
+        let (name, password) = match (variable("ETCDCTL_PASSWORD")?, user.split_once(':')) {
+            (Some(password), _) => (user, password),
+            (None, Some((name, password))) => (name.to_owned(), password.to_owned()),
+            (None, None) => bail!(
+                "ETCDCTL_USER is set to {user:?}, without a password; \
+                 set ETCDCTL_PASSWORD, or write name:password"
+            ),
+        };
+        Ok(Some(User { name, password }))
+    }
+}
+
+/// The endpoints in a list, separated by commas.
+fn named(list: &str) -> Result<Vec<String>> {
+    let named = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let endpoints: Vec<String> = named.map(str::to_owned).collect();
+    ensure!(
+        !endpoints.is_empty(),
+        "ETCDCTL_ENDPOINTS is set to {list:?}, which names no endpoint; unset it, or write host:port"
+    );
+    for endpoint in &endpoints {
+        ensure!(
+            is_endpoint(endpoint),
+            "cannot use {endpoint:?} from ETCDCTL_ENDPOINTS: write host:port, http://host:port or \
+             https://host:port"
+        );
+    }
+    Ok(endpoints)
+}
+
+/// The address of this machine's etcd.
+fn local(port: &str) -> Result<SocketAddr> {
+    let number: Option<NonZeroU16> = port.parse().ok();
+    let number = number
+        .with_context(|| format!("ETCD_LOCAL_PORT is set to {port:?}, which is not a port"))?;
+    Ok(SocketAddr::from(([127, 0, 0, 1], number.get())))
+}
+
+/// Whether this is `host:port`, with or without `http://` or `https://`. etcd-client takes
 /// more: it would dial port 80 for a bare host, and any name before `://`.
 fn is_endpoint(text: &str) -> bool {
-    let address = text.strip_prefix("http://").unwrap_or(text);
+    let address = text.strip_prefix("http://").or(text.strip_prefix("https://")).unwrap_or(text);
     let Some((host, port)) = address.trim_end_matches('/').rsplit_once(':') else {
         return false;
     };
     !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok()
 }
 
-/// Whether something answered, but not in etcd's protocol: with a code that gRPC
-/// itself gives where there is no gRPC (cancelled, unknown, unimplemented, internal).
-fn is_foreign(error: &Error) -> bool {
-    matches!(error, Error::GRpcStatus(status) if matches!(i32::from(status.code()), 1 | 2 | 12 | 13))
-}
-
-fn variable(name: &str) -> Result<Option<String>> {
+/// An environment variable; one that is empty is not set.
+pub(crate) fn variable(name: &str) -> Result<Option<String>> {
     match env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),
         Ok(value) => Ok(Some(value)),

@@ -2,6 +2,8 @@
 //! a private [`Server`], or three of them as a [`Cluster`], for tests and
 //! measurements.
 
+#[cfg(feature = "tls")]
+mod certificates;
 mod private;
 
 use std::env;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-pub use private::{Cluster, Frozen, Server, freeze};
+pub use private::{Cluster, Frozen, Server, add_users, freeze};
 
 /// How long an etcd may take from its start until it serves.
 pub const START_LIMIT: Duration = Duration::from_secs(15);
@@ -47,7 +49,7 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
     }
     wait_until_free(&data)?;
 
-    let mut command = etcd(&data, address, &log)?;
+    let mut command = etcd(&data, "http", address, &log)?;
     // A process group of its own: Ctrl-C in the terminal, and closing it, are
     // sent to the group of the program in the foreground.
     #[cfg(unix)]
@@ -81,9 +83,9 @@ pub fn background_data(address: SocketAddr) -> PathBuf {
 }
 
 /// The command for one etcd on loopback. Port 0 lets the system pick.
-fn etcd(data: &Path, address: SocketAddr, log: &Path) -> Result<Command> {
+fn etcd(data: &Path, scheme: &str, address: SocketAddr, log: &Path) -> Result<Command> {
     let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let client = format!("http://{address}");
+    let client = format!("{scheme}://{address}");
     let peer = "http://127.0.0.1:0";
     let mut command = Command::new(binary());
     command

@@ -5,7 +5,7 @@
 //! ```
 
 use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, connect, deleted, within};
+use common::{REQUEST_TIMEOUT, connect, deleted, reconnect, within};
 use etcd_client::PutOptions;
 use tokio::time::{Duration, sleep};
 
@@ -21,20 +21,29 @@ async fn main() -> Result<()> {
         .await
         .context("put failed")?;
 
-    // Go's KeepAlive renews in the background. This call renews once; from then
-    // on a renewal is a message that we send and an answer that we read.
-    let (mut keeper, mut answers) = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease.id()))
-        .await
-        .context("keep-alive failed")?;
     let ttl = Duration::from_secs(lease.ttl().unsigned_abs());
-    for _ in 0..6 {
-        sleep(ttl / 3).await;
-        within(REQUEST_TIMEOUT, keeper.keep_alive()).await.context("renewal failed")?;
-        let answer = within(REQUEST_TIMEOUT, answers.message()).await.context("renewal failed")?;
-        let left = answer.context("the server ended the renewals")?.ttl();
-        // A lost lease is no error to etcd: it answers, with a TTL of 0.
-        ensure!(left > 0, "the lease is lost");
-        println!("ttl: {left}");
+    let mut renewals = 0;
+    while renewals < 6 {
+        // Go's KeepAlive renews in the background. This call renews once; from then
+        // on a renewal is a message that we send and an answer that we read.
+        let stream = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease.id())).await;
+        let (mut keeper, mut answers) = stream.context("keep-alive failed")?;
+        while renewals < 6 {
+            sleep(ttl / 3).await;
+            let renewal = async {
+                keeper.keep_alive().await?;
+                answers.message().await
+            };
+            let Ok(Some(answer)) = within(REQUEST_TIMEOUT, renewal).await else {
+                // What is lost is the stream, the lease not yet: a new stream renews it.
+                reconnect(&client).await.context("renewal failed")?;
+                break;
+            };
+            // A lost lease is no error to etcd: it answers, with a TTL of 0.
+            ensure!(answer.ttl() > 0, "the lease is lost");
+            println!("ttl: {}", answer.ttl());
+            renewals += 1;
+        }
     }
 
     let response = within(REQUEST_TIMEOUT, client.get("foo", None)).await.context("get failed")?;

@@ -80,6 +80,9 @@ async fn exercises_touch_no_keys_but_their_own() -> Result<()> {
 fn failing(variable: &str, value: &str) -> OutputAssert {
     snapbox::cmd::Command::new(env!("CARGO_BIN_EXE_put-get"))
         .env_remove("ETCDCTL_ENDPOINTS")
+        .env_remove("ETCDCTL_USER")
+        .env_remove("ETCDCTL_CACERT")
+        .env_remove("ETCDCTL_CERT")
         .env("RUST_BACKTRACE", "1")
         .env(variable, value)
         .timeout(CONNECT_TIMEOUT + Duration::from_secs(2))
@@ -101,7 +104,7 @@ fn gives_up_on_a_server_that_accepts_and_says_nothing() -> Result<()> {
     let mute = TcpListener::bind("127.0.0.1:0")?; // the system accepts for it
     let address = mute.local_addr()?;
     failing("ETCDCTL_ENDPOINTS", &address.to_string())
-        .stderr_eq(format!("Error: cannot reach etcd at {address}: no answer within 5s [..]\n"));
+        .stderr_eq(format!("Error: cannot reach etcd at {address}: no answer [..]\n"));
     Ok(())
 }
 
@@ -132,11 +135,10 @@ fn says_which_endpoint_it_cannot_use() {
     for (value, error) in [
         (" ", "ETCDCTL_ENDPOINTS is set to \" \", which names no endpoint; [..]"),
         (" , ,", "ETCDCTL_ENDPOINTS is set to \" , ,\", which names no endpoint; [..]"),
-        ("localhost", "cannot use \"localhost\" from ETCDCTL_ENDPOINTS: write host:port [..]"),
-        ("http://a b:1", "cannot use \"http://a b:1\" from ETCDCTL_ENDPOINTS: write [..]"),
-        ("ftp://a:1", "cannot use \"ftp://a:1\" from ETCDCTL_ENDPOINTS: write [..]"),
-        ("a^b:1", "cannot reach etcd at a^b:1: invalid uri: invalid uri character [..]"),
-        ("https://a:1", "cannot use https://a:1 from ETCDCTL_ENDPOINTS: [..] without TLS"),
+        ("localhost", "cannot use \"localhost\" from ETCDCTL_ENDPOINTS: write host:port[..]"),
+        ("http://a b:1", "cannot use \"http://a b:1\" from ETCDCTL_ENDPOINTS: write host:port[..]"),
+        ("ftp://a:1", "cannot use \"ftp://a:1\" from ETCDCTL_ENDPOINTS: write host:port[..]"),
+        ("a^b:1", "cannot use a^b:1: invalid uri: invalid uri character"),
     ] {
         failing("ETCDCTL_ENDPOINTS", value).stderr_eq(format!("Error: {error}\n"));
     }
@@ -166,7 +168,11 @@ fn goes_on_without_the_endpoints_that_do_not_answer() -> Result<()> {
     for _ in 0..10 {
         let mut chapter = desk.command("put-get")?;
         chapter.env("ETCDCTL_ENDPOINTS", format!("127.0.0.1:1,{},127.0.0.1:2", desk.address));
-        Program::start(chapter)?.expect("testkey,testvalues")?;
+        Program::start(chapter)?.end_well(&[
+            "without 127.0.0.1:1: connection refused",
+            "without 127.0.0.1:2: connection refused",
+            "testkey,testvalues",
+        ])?;
     }
     failing("ETCDCTL_ENDPOINTS", "127.0.0.1:1,127.0.0.1:2").stderr_eq(
         "Error: cannot reach etcd at 127.0.0.1:1: connection refused, \

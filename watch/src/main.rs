@@ -48,6 +48,6 @@ async fn main() -> Result<()> {
         }
         // Go's client does this unseen: watch again, from where the events ended.
         eprintln!("lost the connection; watching again from revision {next}");
-        client = reconnect().await?;
+        reconnect(&client).await?;
     }
 }

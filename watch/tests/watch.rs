@@ -126,17 +126,3 @@ async fn ends_when_it_meets_another_store() -> Result<()> {
     ensure!(lines[1] == "Error: another store: it ends at revision 1", "{lines:#?}");
     Ok(())
 }
-
-#[tokio::test]
-async fn ends_when_etcd_asks_for_a_user() -> Result<()> {
-    let server = Server::start()?;
-    let mut client = client(&server).await?;
-    client.user_add("root", "secret", None).await?;
-    client.user_grant_role("root", "root").await?;
-    client.auth_enable().await?;
-
-    let (lines, status) = Program::start(program_at(&server, "watch")?)?.end()?;
-    ensure!(status.code() == Some(1), "{status}");
-    ensure!(lines.len() == 1 && lines[0].contains("etcdserver: user name is empty"), "{lines:#?}");
-    Ok(())
-}

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use common::{REQUEST_TIMEOUT, connect, endpoints, options, within};
+use common::{Failover, REQUEST_TIMEOUT, connect, connect_through, plain_options, within};
 use etcd_client::{Client, DeleteOptions};
 
 use crate::Wire;
@@ -59,7 +59,7 @@ impl Scene {
 
     /// Another client of the same etcd, and the wire that it is on.
     pub async fn connect_by_wire(&self) -> Result<(Client, Wire)> {
-        crate::wire::connect(&endpoints().await?).await
+        crate::wire::connect().await
     }
 
     /// Removes what this run has put.
@@ -67,7 +67,7 @@ impl Scene {
         if !self.shared.get() {
             return Ok(());
         }
-        let mut client = Client::connect(endpoints().await?, Some(options())).await?;
+        let mut client = connect_through(Failover).await?;
         let all = DeleteOptions::new().with_prefix();
         within(REQUEST_TIMEOUT, client.delete(&*self.prefix, Some(all)))
             .await
@@ -78,12 +78,12 @@ impl Scene {
 
 /// A client of a server that the experiment has started.
 pub async fn connect_to(server: SocketAddr) -> Result<Client> {
-    Ok(Client::connect([server.to_string()], Some(options())).await?)
+    Ok(Client::connect([server.to_string()], Some(plain_options())).await?)
 }
 
 /// The same, and the wire that it is on.
 pub async fn connect_by_wire_to(server: SocketAddr) -> Result<(Client, Wire)> {
-    crate::wire::connect(&[server.to_string()]).await
+    crate::wire::connect_to(server).await
 }
 
 /// Does what blocks, such as starting a server, while the tasks go on.

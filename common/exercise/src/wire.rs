@@ -1,10 +1,11 @@
 use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use anyhow::Result;
-use common::options;
+use common::{Failover, connect_through, plain_options};
 use etcd_client::{BalancedChannelBuilder, Channel, Client, Error};
 use tokio::sync::{mpsc, oneshot};
 use tonic::body::Body;
@@ -78,15 +79,30 @@ impl Call {
     }
 }
 
-/// A client of these servers, and its wire.
-pub(crate) async fn connect(endpoints: &[String]) -> Result<(Client, Wire)> {
+/// A client of the chapters' etcd, and its wire.
+pub(crate) async fn connect() -> Result<(Client, Wire)> {
+    let (tap, mut wire) = tap();
+    let client = connect_through(tap).await?;
+    wire.hold();
+    Ok((client, wire))
+}
+
+/// A client of this server, and its wire.
+pub(crate) async fn connect_to(server: SocketAddr) -> Result<(Client, Wire)> {
+    let (tap, mut wire) = tap();
+    let endpoints = [server.to_string()];
+    let client = Client::connect_with_balanced_channel(endpoints, Some(plain_options()), tap);
+    let client = client.await?;
+    wire.hold();
+    Ok((client, wire))
+}
+
+/// Both ends of a wire that holds nothing yet: with a user name, a client asks for a token when
+/// it connects.
+fn tap() -> (Tap, Wire) {
     let (sender, calls) = mpsc::unbounded_channel();
     let holds = Arc::new(AtomicBool::new(false));
-    let tap = Tap { calls: sender, holds: Arc::clone(&holds) };
-    let client = Client::connect_with_balanced_channel(endpoints, Some(options()), tap).await?;
-    // Not before: with a user name, a client asks for a token when it connects.
-    holds.store(true, Ordering::Relaxed);
-    Ok((client, Wire { calls, holds }))
+    (Tap { calls: sender, holds: Arc::clone(&holds) }, Wire { calls, holds })
 }
 
 /// The client's end of the wire.
@@ -103,7 +119,7 @@ impl BalancedChannelBuilder for Tap {
         self,
         size: usize,
     ) -> Result<(Channel, mpsc::Sender<Change<Uri, Endpoint>>), Error> {
-        let (channel, endpoints) = tonic::transport::Channel::balance_channel(size);
+        let (channel, endpoints) = Failover.balanced_channel(size)?;
         let tapped = Tapped { channel, tap: self };
         Ok((Channel::Custom(BoxCloneSyncService::new(tapped)), endpoints))
     }
@@ -112,7 +128,7 @@ impl BalancedChannelBuilder for Tap {
 /// A channel to etcd behind the wire.
 #[derive(Clone)]
 struct Tapped {
-    channel: tonic::transport::Channel,
+    channel: Channel,
     tap: Tap,
 }
 
@@ -122,7 +138,7 @@ impl Service<Request<Body>> for Tapped {
     type Future = BoxFuture<Response<Body>, StdError>;
 
     fn poll_ready(&mut self, context: &mut Context) -> Poll<Result<(), StdError>> {
-        self.channel.poll_ready(context).map_err(Into::into)
+        self.channel.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
@@ -132,7 +148,7 @@ impl Service<Request<Body>> for Tapped {
         let tap = self.tap.clone();
         Box::pin(async move {
             if !tap.holds.load(Ordering::Relaxed) {
-                return Ok(channel.call(request).await?);
+                return channel.call(request).await;
             }
             let (go, may_go) = oneshot::channel();
             let (tell, answer) = oneshot::channel();
@@ -144,7 +160,7 @@ impl Service<Request<Body>> for Tapped {
             if tell.send(Answer { _go: go }).is_ok() {
                 let _ = may_go.await;
             }
-            Ok(response?)
+            response
         })
     }
 }

@@ -8,7 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use etcd_client::{Client, ConnectOptions, Permission};
 use tempfile::TempDir;
+
+#[cfg(feature = "tls")]
+use crate::tls::{Files, with_tls};
+use crate::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, plain_options, within};
 
 use super::{LOOK, START_LIMIT, etcd, serving, spawn, wait_until_serving};
 
@@ -31,7 +36,12 @@ impl Server {
     ///
     /// As [`find_or_start`](super::find_or_start).
     pub fn start() -> Result<Server> {
-        let mut server = Server::spawn(&Arc::new(temporary_folder()?), "etcd", Vec::new())?;
+        Server::start_with(&[])
+    }
+
+    /// The same with further flags, such as `--auth-token-ttl=1`.
+    pub fn start_with(flags: &[&str]) -> Result<Server> {
+        let mut server = Server::spawn(&Arc::new(temporary_folder()?), "etcd", owned(flags))?;
         server.wait()?;
         Ok(server)
     }
@@ -39,6 +49,19 @@ impl Server {
     /// Where clients reach it, as `ETCDCTL_ENDPOINTS` takes it.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same with `https://` if it speaks TLS.
+    pub fn endpoint(&self) -> String {
+        match scheme(&self.flags) {
+            "http" => self.address.to_string(),
+            scheme => format!("{scheme}://{}", self.address),
+        }
+    }
+
+    /// Whether its process has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.process.etcd.try_wait(), Ok(None))
     }
 
     /// The number of its process, for signals.
@@ -95,6 +118,8 @@ impl Server {
 /// Three private etcd that form one cluster: it works as long as two of them do.
 pub struct Cluster {
     pub members: Vec<Server>,
+    /// How [`leader`](Cluster::leader) talks to them; to be changed when they have users.
+    pub options: ConnectOptions,
 }
 
 impl Cluster {
@@ -110,13 +135,42 @@ impl Cluster {
     /// The same with further flags for every member, such as another
     /// `--election-timeout=500`.
     pub fn start_with(flags: &[&str]) -> Result<Cluster> {
+        Cluster::start_in(temporary_folder()?, flags, plain_options())
+    }
+
+    /// The same with TLS: the members show a certificate for 127.0.0.1 and, if `clients`, want to
+    /// see one too. [`file`](Cluster::file) says where the client's files are.
+    #[cfg(feature = "tls")]
+    pub fn start_secure(clients: bool, flags: &[&str]) -> Result<Cluster> {
+        let folder = temporary_folder()?;
+        super::certificates::make(folder.path())?;
+        // The members run in that folder.
+        let mut all = vec!["--cert-file=server.pem", "--key-file=server.key"];
+        if clients {
+            all.extend(["--client-cert-auth", "--trusted-ca-file=ca.pem"]);
+        }
+        all.extend(flags);
+        let path = |name| folder.path().join(name).display().to_string();
+        let files =
+            Files { ca: Some(path("ca.pem")), own: Some((path("client.pem"), path("client.key"))) };
+        let options = with_tls(plain_options(), Some(files))?;
+        Cluster::start_in(folder, &all, options)
+    }
+
+    /// The path of a file of a secure cluster: `ca.pem`, who vouches for the members; `client.pem`
+    /// and `client.key`, what a client shows; `other.pem`, somebody who vouches for nobody here.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.members[0].folder.path().join(name)
+    }
+
+    fn start_in(folder: TempDir, flags: &[&str], options: ConnectOptions) -> Result<Cluster> {
         let names = ["m0", "m1", "m2"];
         // Members must know each other's address before any of them runs. A
         // socket in the folder they run in is known, and nobody else can take it
         // as they could a port. The 0 means nothing, but etcd wants a port.
         let peer = |name| format!("unix://{name}:0");
         let all = names.map(|name| format!("{name}={}", peer(name))).join(",");
-        let folder = Arc::new(temporary_folder()?);
+        let folder = Arc::new(folder);
         let spawn = |name| {
             let own = [
                 format!("--name={name}"),
@@ -124,19 +178,17 @@ impl Cluster {
                 format!("--initial-advertise-peer-urls={}", peer(name)),
                 format!("--initial-cluster={all}"),
             ];
-            let flags = flags.iter().map(|&flag| flag.to_owned());
-            Server::spawn(&folder, name, own.into_iter().chain(flags).collect())
+            Server::spawn(&folder, name, own.into_iter().chain(owned(flags)).collect())
         };
         let mut members = names.into_iter().map(spawn).collect::<Result<Vec<_>>>()?;
         // Not one after the other: a member serves when it sees a majority.
         members.iter_mut().try_for_each(Server::wait)?;
-        Ok(Cluster { members })
+        Ok(Cluster { members, options })
     }
 
     /// All addresses, as `ETCDCTL_ENDPOINTS` takes them.
     pub fn endpoints(&self) -> String {
-        let addresses = self.members.iter().map(|member| member.address.to_string());
-        addresses.collect::<Vec<_>>().join(",")
+        self.members.iter().map(Server::endpoint).collect::<Vec<_>>().join(",")
     }
 
     /// Which of the members leads; waits until one does.
@@ -151,7 +203,7 @@ impl Cluster {
             for (index, member) in self.members.iter().enumerate() {
                 // A member just thawed may still believe that it leads, in an
                 // earlier term than the others'.
-                latest = latest.max(leads_in_term(member).await.map(|term| (term, index)));
+                latest = latest.max(self.term_led_by(member).await.map(|term| (term, index)));
             }
             if let Some((_, index)) = latest {
                 return Ok(index);
@@ -160,18 +212,45 @@ impl Cluster {
         }
         bail!("no member leads after {START_LIMIT:?}")
     }
+
+    /// The term in which this member says it leads.
+    async fn term_led_by(&self, member: &Server) -> Option<u64> {
+        let ask = async {
+            let options = Some(self.options.clone());
+            let mut client = Client::connect([member.endpoint()], options).await?;
+            client.status().await
+        };
+        // A frozen member does not answer, and one that was killed refuses.
+        let status = within(REQUEST_TIMEOUT, ask).await.ok()?;
+        let leads = status.leader() == status.header()?.member_id();
+        leads.then(|| status.raft_term())
+    }
 }
 
-/// The term in which this member says it leads.
-async fn leads_in_term(member: &Server) -> Option<u64> {
-    let ask = async {
-        let mut client = etcd_client::Client::connect([member.address.to_string()], None).await?;
-        client.status().await
+/// Gives an etcd users, all with the password `secret`: `anna`, who may use the keys of the
+/// chapters and exercises and no others, and `root`, without whom etcd has none.
+///
+/// # Errors
+///
+/// As [`within`](crate::within).
+pub async fn add_users(client: &mut Client) -> Result<()> {
+    let requests = async {
+        client.role_add("student").await?;
+        for key in ["testkey", "foo"] {
+            client.role_grant_permission("student", Permission::read_write(key)).await?;
+        }
+        for prefix in ["/my-lock/", "exercise/"] {
+            let below = Permission::read_write(prefix).with_prefix();
+            client.role_grant_permission("student", below).await?;
+        }
+        for (user, role) in [("root", "root"), ("anna", "student")] {
+            client.user_add(user, "secret", None).await?;
+            client.user_grant_role(user, role).await?;
+        }
+        client.auth_enable().await
     };
-    // A frozen member does not answer, and one that was killed refuses.
-    let status = crate::within(crate::REQUEST_TIMEOUT, ask).await.ok()?;
-    let leads = status.leader() == status.header()?.member_id();
-    leads.then(|| status.raft_term())
+    within(CONNECT_TIMEOUT, requests).await?;
+    Ok(())
 }
 
 /// Stops any process where it stands, until what this returns is dropped.
@@ -234,7 +313,7 @@ impl Drop for Process {
 /// Runs a private etcd in `folder`; it does not serve yet.
 fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> Result<Process> {
     let (data, log) = files(folder, name);
-    let mut command = etcd(&data, address, &log)?;
+    let mut command = etcd(&data, scheme(flags), address, &log)?;
     let etcd = spawn(command.args(flags).current_dir(folder))?;
     #[cfg(unix)]
     let keeper = keep(&etcd, folder)?;
@@ -257,6 +336,15 @@ fn keep(etcd: &Child, folder: &TempDir) -> Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?)
+}
+
+fn scheme(flags: &[String]) -> &'static str {
+    let secure = flags.iter().any(|flag| flag.starts_with("--cert-file="));
+    if secure { "https" } else { "http" }
+}
+
+fn owned(flags: &[&str]) -> Vec<String> {
+    flags.iter().map(|&flag| flag.to_owned()).collect()
 }
 
 fn temporary_folder() -> Result<TempDir> {

@@ -50,7 +50,6 @@ impl Desk {
     pub fn command(&self, name: &str) -> Result<Command> {
         let mut command = program(name)?;
         command
-            .env_remove("ETCDCTL_ENDPOINTS")
             .env("ETCD_LOCAL_PORT", self.address.port().to_string())
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         Ok(command)
@@ -81,8 +80,13 @@ impl Drop for Desk {
 
 /// The command that runs a program of this workspace against a private server.
 pub fn program_at(server: &Server, name: &str) -> Result<Command> {
+    program_with(&server.endpoint(), name)
+}
+
+/// The command that runs a program of this workspace against these servers.
+pub fn program_with(endpoints: &str, name: &str) -> Result<Command> {
     let mut command = program(name)?;
-    command.env("ETCDCTL_ENDPOINTS", server.address().to_string());
+    command.env("ETCDCTL_ENDPOINTS", endpoints);
     Ok(command)
 }
 
@@ -93,5 +97,12 @@ fn program(name: &str) -> Result<Command> {
     let folder = test.ancestors().nth(2).context("this test is in no folder")?;
     let path: PathBuf = folder.join(name).with_extension(env::consts::EXE_EXTENSION);
     ensure!(path.exists(), "{} is not built; type: cargo build --all-targets", path.display());
-    Ok(Command::new(path))
+    let mut command = Command::new(path);
+    for (name, _) in env::vars_os() {
+        // What a developer has set is meant for another etcd.
+        if name.as_encoded_bytes().starts_with(b"ETCDCTL_") {
+            command.env_remove(name);
+        }
+    }
+    Ok(command)
 }

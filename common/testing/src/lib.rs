@@ -2,6 +2,7 @@
 //! the READMEs to what the programs print.
 
 mod desk;
+mod proxy;
 mod readme;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,7 +16,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use common::server::Server;
 
-pub use desk::{Desk, program_at};
+pub use desk::{Desk, program_at, program_with};
+pub use proxy::Proxy;
 pub use readme::{follow, follow_from_nothing, follow_untouched};
 
 /// How long a test waits for what is due; only a broken program takes so long.
@@ -68,6 +70,13 @@ impl Program {
             rest.push(line);
         }
         Ok((rest, self.child.wait()?))
+    }
+
+    /// Waits for the end, which must be a good one, after these lines.
+    pub fn end_well(self, expected: &[&str]) -> Result<()> {
+        let (lines, status) = self.end()?;
+        ensure!(status.success() && lines == expected, "{status}: {lines:#?}");
+        Ok(())
     }
 
     /// Presses Ctrl-C.

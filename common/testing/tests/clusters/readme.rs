@@ -2,5 +2,5 @@
 
 #[test]
 fn the_chapters_print_what_the_readme_shows() -> anyhow::Result<()> {
-    testing::follow_from_nothing(include_str!("../../../README.md"))
+    testing::follow_from_nothing(include_str!("../../../../README.md"))
 }

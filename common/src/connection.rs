@@ -1,0 +1,155 @@
+//! Reaching the etcd that is meant.
+
+use anyhow::{Result, anyhow, bail};
+use etcd_client::{BalancedChannelBuilder, Client, Error};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tonic::Code;
+
+use crate::config::{Target, User};
+use crate::failover::Failover;
+use crate::{CONNECT_TIMEOUT, NO_ANSWER, PAUSE, REQUEST_TIMEOUT, code, short};
+
+impl Target {
+    /// Asks all servers at the same time which of them can be used now. When one has answered, the
+    /// others have [`REQUEST_TIMEOUT`] left.
+    pub(crate) async fn ask_all(&self) -> Result<Answers> {
+        let (sender, mut answers) = mpsc::unbounded_channel();
+        let mut asking = JoinSet::new(); // until this is dropped
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            let options = Some(self.options.clone());
+            let client = Client::connect_with_balanced_channel([endpoint], options, Failover).await;
+            let client =
+                client.map_err(|error| anyhow!("cannot use {endpoint}: {}", short(&error)))?;
+            let (endpoint, sender) = (endpoint.clone(), sender.clone());
+            let has_user = self.user.is_some();
+            asking.spawn(async move {
+                loop {
+                    let cause = match timeout(REQUEST_TIMEOUT, ask(client.clone())).await {
+                        Ok(Err(error)) if !(has_user && wants_user(&error)) => {
+                            explain(&endpoint, &error)
+                        }
+                        Ok(_) => break sender.send((index, Ok(client))),
+                        Err(_) => NO_ANSWER.to_owned(),
+                    };
+                    let may_pass = [NO_ANSWER, NO_LEADER].contains(&&*cause);
+                    sender.send((index, Err(cause)))?;
+                    if !may_pass {
+                        break Ok(());
+                    }
+                    sleep(PAUSE).await;
+                }
+            });
+        }
+        drop(sender); // those of the tasks end with them
+
+        let mut last: Vec<_> = self.endpoints.iter().map(|_| Err(NO_ANSWER.to_owned())).collect();
+        let mut deadline = Instant::now() + CONNECT_TIMEOUT;
+        while let Ok(Some((index, answer))) = timeout_at(deadline, answers.recv()).await {
+            if answer.is_ok() {
+                deadline = deadline.min(Instant::now() + REQUEST_TIMEOUT);
+            }
+            last[index] = answer;
+        }
+        let (mut there, mut without) = (Vec::new(), Vec::new());
+        for (endpoint, answer) in self.endpoints.iter().zip(last) {
+            match answer {
+                Ok(client) => there.push((endpoint.clone(), client)),
+                Err(cause) => without.push((endpoint.clone(), cause)),
+            }
+        }
+        if there.is_empty() {
+            let causes = without.iter().map(|(endpoint, cause)| format!("{endpoint}: {cause}"));
+            let causes: Vec<_> = causes.collect();
+            bail!("cannot reach etcd at {} ({})", causes.join(", nor at "), self.advice);
+        }
+        Ok(Answers { there, without })
+    }
+
+    /// A client on this channel. It uses the servers that have answered first; the others may
+    /// come back.
+    pub(crate) async fn log_in<B>(&self, answers: &Answers, channel: B) -> Result<Client>
+    where
+        B: BalancedChannelBuilder<Error = Error> + Clone,
+    {
+        let there = answers.there.iter().map(|(endpoint, _)| endpoint.as_str());
+        let without = answers.without.iter().map(|(endpoint, _)| endpoint.as_str());
+        let endpoints: Vec<_> = there.chain(without).collect();
+        let connect = |options| {
+            Client::connect_with_balanced_channel(&endpoints, Some(options), channel.clone())
+        };
+        let anonymous = self.options.clone();
+        let Some(User { name, password }) = &self.user else {
+            return Ok(connect(anonymous).await?);
+        };
+        // A member forgets its tokens when it ends, and those not used for 5 minutes.
+        let known = anonymous.clone().with_user(name, password).with_auto_token_refresh(true);
+        let cause = match timeout(CONNECT_TIMEOUT, connect(known)).await {
+            Ok(Ok(client)) => return Ok(client),
+            // Nobody needs a name there. etcdctl goes on without it, too.
+            Ok(Err(error)) if code(&error) == Some(Code::FailedPrecondition) => {
+                return Ok(connect(anonymous).await?);
+            }
+            Ok(Err(error)) => short(&error),
+            Err(_) => NO_ANSWER.to_owned(),
+        };
+        bail!("{name} cannot log in at {}: {cause}", endpoints.join(", "))
+    }
+
+    /// Who we are, and where.
+    pub(crate) fn who(&self) -> String {
+        let name = self.user.as_ref().map_or("without ETCDCTL_USER", |user| &user.name);
+        format!("{name}, at {}", self.endpoints.join(", "))
+    }
+}
+
+/// What the servers have said: which can be used, with a client of each (without a user), and why
+/// the others cannot.
+pub(crate) struct Answers {
+    pub(crate) there: Vec<(String, Client)>,
+    pub(crate) without: Vec<(String, String)>,
+}
+
+const NO_LEADER: &str = "it has no leader, as it does not see a majority of its cluster";
+
+/// Asks for something that takes a majority of the cluster, as `etcdctl endpoint health` does.
+/// `Client::connect` only notes the address and succeeds with nobody there, and a member that
+/// is cut off from the others still tells its status.
+pub(crate) async fn ask(mut client: Client) -> Result<(), Error> {
+    loop {
+        match client.get("health", None).await {
+            // The key is not for us, but etcd has looked.
+            Err(error) if code(&error) == Some(Code::PermissionDenied) => return Ok(()),
+            // It has been asked before the change, and can be asked again.
+            Err(error) if short(&error) == "etcdserver: leader changed" => {}
+            answer => return answer.map(drop),
+        }
+    }
+}
+
+/// Why a server cannot be used that has answered like this.
+fn explain(endpoint: &str, error: &Error) -> String {
+    let text = short(error);
+    match code(error) {
+        _ if wants_user(error) => "it has users: set ETCDCTL_USER to name:password".to_owned(),
+        Some(Code::Unavailable) if text.ends_with("no leader") => NO_LEADER.to_owned(),
+        // gRPC's own words, where there is no gRPC.
+        Some(Code::Cancelled | Code::Unknown | Code::Unimplemented | Code::Internal) => {
+            let guess = match endpoint.starts_with("https://") {
+                true => "it ends the connection: check ETCDCTL_CERT and ETCDCTL_KEY",
+                false => "what answers there is not etcd, or expects TLS",
+            };
+            format!("{guess} ({text})")
+        }
+        Some(Code::Unavailable) if text.ends_with("handshake eof") => {
+            format!("what answers there expects no TLS ({text})")
+        }
+        _ => text,
+    }
+}
+
+/// Whether etcd has answered that it has users, and wants to know which one we are.
+fn wants_user(error: &Error) -> bool {
+    short(error).ends_with("user name is empty")
+}

@@ -1,0 +1,168 @@
+//! A client's way to several members of a cluster.
+
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use etcd_client::{BalancedChannelBuilder, Channel, Error};
+use http_body::Frame;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderMap, Request, Response, Uri};
+use tonic::codegen::{BoxFuture, Bytes, Service, StdError};
+use tonic::transport::channel::Change;
+use tonic::transport::{self, Endpoint};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+/// Stays with one member until that fails, then goes on to the next; etcd-client's own channel
+/// takes turns with all of them, also with those that are down.
+///
+/// Nothing is carried out twice: a request is passed on to the next member only if nobody has
+/// read from its body. Any other comes back with its error, and the next one goes elsewhere.
+/// So it does when a member is not heard from before the caller gives up, or has no leader.
+#[derive(Clone, Copy, Debug)]
+pub struct Failover;
+
+impl BalancedChannelBuilder for Failover {
+    type Error = Error;
+
+    fn balanced_channel(
+        self,
+        size: usize,
+    ) -> Result<(Channel, mpsc::Sender<Change<Uri, Endpoint>>), Error> {
+        let (sender, changes) = mpsc::channel(size);
+        let members = Members { changes, channels: Vec::new(), turn: 0 };
+        let members = Shared(Arc::new(Mutex::new(members)));
+        Ok((Channel::Custom(BoxCloneSyncService::new(members)), sender))
+    }
+}
+
+struct Members {
+    /// How etcd-client names the members.
+    changes: mpsc::Receiver<Change<Uri, Endpoint>>,
+    channels: Vec<(Uri, transport::Channel)>,
+    /// Counts the failures, and so tells whose turn it is.
+    turn: usize,
+}
+
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Members>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An attempt with the member whose turn it is; how many members there are.
+    fn attempt(&self) -> Option<(Attempt, transport::Channel, usize)> {
+        let mut members = self.lock();
+        while let Ok(change) = members.changes.try_recv() {
+            let (Change::Insert(uri, _) | Change::Remove(uri)) = &change;
+            members.channels.retain(|(known, _)| known != uri);
+            if let Change::Insert(uri, endpoint) = change {
+                members.channels.push((uri, endpoint.connect_lazy()));
+            }
+        }
+        let (turn, count) = (members.turn, members.channels.len());
+        let (_, channel) = members.channels.get(turn.checked_rem(count)?)?;
+        let attempt = Attempt { members: self.clone(), turn, answered: false };
+        Some((attempt, channel.clone(), count))
+    }
+}
+
+/// A request on its way to a member. Without an answer, it is the next one's turn.
+struct Attempt {
+    members: Shared,
+    turn: usize,
+    answered: bool,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut members = self.members.lock();
+        // Else another attempt has said so already.
+        if !self.answered && members.turn == self.turn {
+            members.turn += 1;
+        }
+    }
+}
+
+impl Service<Request<Body>> for Shared {
+    type Response = Response<Body>;
+    type Error = StdError;
+    type Future = BoxFuture<Response<Body>, StdError>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StdError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let members = self.clone();
+        Box::pin(async move {
+            let (head, mut body) = request.into_parts();
+            let head = Request::from_parts(head, ());
+            let mut attempts = 0;
+            loop {
+                let Some((mut attempt, channel, count)) = members.attempt() else {
+                    return Err("no endpoints".into());
+                };
+                attempts += 1;
+                let (lent, mut back) = lend(body);
+                match channel.oneshot(head.clone().map(|()| lent)).await {
+                    Ok(response) => {
+                        attempt.answered = !is_unavailable(response.headers());
+                        return Ok(response);
+                    }
+                    Err(error) => match back.try_recv() {
+                        Ok(unread) if attempts < count => body = unread,
+                        _ => return Err(error.into()),
+                    },
+                }
+            }
+        })
+    }
+}
+
+/// Whether a member says that it cannot serve, as one without a leader does.
+fn is_unavailable(headers: &HeaderMap) -> bool {
+    Status::from_header_map(headers).is_some_and(|status| status.code() == tonic::Code::Unavailable)
+}
+
+/// A body that comes back when it is dropped, if nobody has read from it.
+fn lend(body: Body) -> (Body, oneshot::Receiver<Body>) {
+    let (sender, back) = oneshot::channel();
+    (Body::new(Lent { body, back: Some(sender) }), back)
+}
+
+struct Lent {
+    body: Body,
+    back: Option<oneshot::Sender<Body>>,
+}
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.back = None;
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(back) = self.back.take() {
+            let _ = back.send(mem::take(&mut self.body)); // the caller may have given up
+        }
+    }
+}

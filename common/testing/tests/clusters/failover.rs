@@ -1,0 +1,92 @@
+//! A request goes on to another member only if it was certainly not sent.
+
+use anyhow::{Context, Result, ensure};
+use common::server::{Cluster, Server};
+use common::{Failover, REQUEST_TIMEOUT, plain_options, within};
+use etcd_client::Client;
+use testing::{PATIENCE, Proxy};
+use tokio::time::timeout;
+
+async fn client_of(endpoints: [String; 2]) -> Result<Client> {
+    Ok(Client::connect_with_balanced_channel(endpoints, Some(plain_options()), Failover).await?)
+}
+
+/// How often the key has been put.
+async fn version(client: &mut Client) -> Result<i64> {
+    let found = client.get("key", None).await?;
+    Ok(found.kvs().first().context("no key")?.version())
+}
+
+#[tokio::test]
+async fn a_put_that_nobody_was_sent_goes_on() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut gone = Server::start()?;
+    gone.kill()?;
+    for put in 1..10 {
+        let mut client = client_of([gone.endpoint(), etcd.endpoint()]).await?;
+        client.put("key", "", None).await?;
+        ensure!(version(&mut client).await? == put);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_put_that_may_have_been_carried_out_does_not() -> Result<()> {
+    let etcd = Server::start()?;
+    let proxy = Proxy::to(etcd.address())?;
+    let mut client = client_of([proxy.address().to_string(), etcd.endpoint()]).await?;
+    client.put("key", "", None).await?;
+
+    // etcd carries it out. Its answer is lost, and then the connection.
+    proxy.swallow_answers();
+    let mut other = client.clone();
+    let put = tokio::spawn(async move { other.put("key", "", None).await });
+    let mut direct = Client::connect([etcd.endpoint()], None).await?;
+    while version(&mut direct).await? < 2 {}
+    proxy.cut();
+    let lost = put.await?;
+    ensure!(lost.is_err(), "{lost:?}");
+
+    // The next request goes to the other endpoint, on which nothing is lost.
+    proxy.swallow_answers();
+    ensure!(version(&mut client).await? == 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_request_without_an_answer_the_next_goes_elsewhere() -> Result<()> {
+    let etcd = Server::start()?;
+    let mute = Server::start()?;
+    let mut client = client_of([mute.endpoint(), etcd.endpoint()]).await?;
+    let _frozen = mute.freeze()?;
+    let put = within(REQUEST_TIMEOUT, client.put("key", "", None)).await;
+    ensure!(put.is_err_and(|error| error.to_string().starts_with("no answer within 1s")));
+    client.put("key", "", None).await?;
+    ensure!(version(&mut client).await? == 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_member_without_a_leader_the_next_goes_elsewhere() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut cluster = Cluster::start()?;
+    let mut client = client_of([cluster.members[0].endpoint(), etcd.endpoint()]).await?;
+    for member in &mut cluster.members[1..] {
+        member.kill()?;
+    }
+    // At first the member waits for the others.
+    let refused = async {
+        loop {
+            match timeout(REQUEST_TIMEOUT, client.get("key", None)).await {
+                Ok(Err(error)) => break Ok(error),
+                _ => client = client_of([cluster.members[0].endpoint(), etcd.endpoint()]).await?,
+            }
+        }
+    };
+    let refused: Result<_> = timeout(PATIENCE, refused).await?;
+    let refused = refused?;
+    ensure!(refused.to_string().contains("etcdserver: no leader"), "{refused}");
+    client.put("key", "", None).await?;
+    ensure!(version(&mut client).await? == 1);
+    Ok(())
+}

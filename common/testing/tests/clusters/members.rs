@@ -1,0 +1,150 @@
+//! A member fails, and the chapters go on.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use common::server::Cluster;
+use etcd_client::{Client, GetOptions};
+use testing::{PATIENCE, Program, program_with};
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Member {
+    Leader,
+    Follower,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Fault {
+    Killed,
+    Frozen,
+}
+
+#[tokio::test]
+async fn the_leader_is_killed() -> Result<()> {
+    chapters_go_on(Cluster::start()?, &[], Member::Leader, Fault::Killed).await
+}
+
+#[tokio::test]
+async fn a_follower_is_killed() -> Result<()> {
+    chapters_go_on(Cluster::start()?, &[], Member::Follower, Fault::Killed).await
+}
+
+#[tokio::test]
+async fn the_leader_is_frozen() -> Result<()> {
+    chapters_go_on(Cluster::start()?, &[], Member::Leader, Fault::Frozen).await
+}
+
+#[tokio::test]
+async fn a_follower_is_frozen() -> Result<()> {
+    chapters_go_on(Cluster::start()?, &[], Member::Follower, Fault::Frozen).await
+}
+
+/// The fault meets the member that all chapters talk to, in the midst of their work. The variables
+/// say as whom, and how.
+pub async fn chapters_go_on(
+    mut cluster: Cluster,
+    variables: &[(&str, String)],
+    member: Member,
+    fault: Fault,
+) -> Result<()> {
+    let leader = cluster.leader().await?;
+    cluster.members.swap(0, (leader + usize::from(member == Member::Follower)) % 3);
+    let endpoints = cluster.endpoints();
+    let start = |chapter| {
+        let mut command = program_with(&endpoints, chapter)?;
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Program::start(command)
+    };
+    let mut client = survivors(&cluster).await?;
+    client.put("/my-lock//another", "", None).await?;
+
+    let watch = start("watch")?;
+    watch.expect("watching testkey")?;
+    let lease = start("lease")?;
+    lease.expect("foo is set, for 5 seconds")?;
+    // It puts foo on its own lease; the other chapter goes on waiting until that one ends.
+    let keepalive = start("keepalive")?;
+    keepalive.expect("ttl: 5")?;
+    let lock = start("lock")?;
+    let queue = GetOptions::new().with_prefix().with_count_only();
+    while client.get("/my-lock/", Some(queue.clone())).await?.count() < 2 {}
+
+    let victim = cluster.members[0].endpoint();
+    let (_frozen, cause) = match fault {
+        Fault::Killed => {
+            cluster.members[0].kill()?;
+            (None, "connection refused")
+        }
+        Fault::Frozen => (Some(cluster.members[0].freeze()?), "no answer"),
+    };
+
+    for (chapter, shown) in [("put-get", "testkey,testvalues"), ("delete", "deleted 1")] {
+        let chapter = start(chapter)?;
+        chapter.expect(&format!("without {victim}: {cause}"))?;
+        chapter.expect(shown)?;
+        chapter.end_well(&[])?;
+    }
+    client.delete("/my-lock//another", None).await?;
+    lock.end_well(&[
+        "acquired lock for s1",
+        "s2 is waiting",
+        "released lock for s1",
+        "acquired lock for s2",
+    ])?;
+    keepalive.end_well(&[
+        "ttl: 5",
+        "ttl: 5",
+        "ttl: 5",
+        "ttl: 5",
+        "ttl: 5",
+        "foo is still there",
+        "no more renewals",
+        "foo is gone",
+    ])?;
+    lease.end_well(&["foo is gone"])?;
+    watch.expect("lost the connection; watching again from revision 3")?;
+    watch.expect("PUT \"testkey\" : \"testvalues\"")?;
+    watch.expect("DELETE \"testkey\" : \"\"")
+}
+
+/// A client of the members that nothing happens to.
+async fn survivors(cluster: &Cluster) -> Result<Client> {
+    let endpoints = cluster.members[1..].iter().map(|member| member.endpoint());
+    // While a new leader is elected, a request waits.
+    let options = cluster.options.clone().with_require_leader(false).with_timeout(PATIENCE);
+    Ok(Client::connect(endpoints.collect::<Vec<_>>(), Some(options)).await?)
+}
+
+#[tokio::test]
+async fn two_of_three_are_dead() -> Result<()> {
+    let mut cluster = Cluster::start()?;
+    let endpoints = cluster.endpoints();
+    let start = |chapter| Program::start(program_with(&endpoints, chapter)?);
+    let watch = start("watch")?;
+    watch.expect("watching testkey")?;
+    let keepalive = start("keepalive")?;
+    keepalive.expect("ttl: 5")?;
+    // Not the one to which they talk: without a majority it ends their streams.
+    for member in &mut cluster.members[1..] {
+        member.kill()?;
+    }
+
+    let begin = Instant::now();
+    let (lines, status) = start("put-get")?.end()?;
+    ensure!(begin.elapsed() < common::CONNECT_TIMEOUT + Duration::from_secs(2));
+    let [a, b, c] = [0, 1, 2].map(|index| cluster.members[index].endpoint());
+    let error = format!(
+        "Error: cannot reach etcd at {a}: it has no leader, as it does not see a majority of its \
+         cluster, nor at {b}: connection refused, nor at {c}: connection refused (named by \
+         ETCDCTL_ENDPOINTS; unset it to use an etcd on this machine)"
+    );
+    ensure!(status.code() == Some(1) && lines == [error], "{status}: {lines:#?}");
+
+    for chapter in [watch, keepalive] {
+        let (lines, status) = chapter.end()?;
+        ensure!(status.code() == Some(1), "{status}: {lines:#?}");
+        let shown = lines.join(" ");
+        ensure!(shown.contains(&format!("cannot reach etcd at {a}, {b}, {c}: ")), "{shown}");
+    }
+    Ok(())
+}

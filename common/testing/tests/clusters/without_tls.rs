@@ -1,0 +1,44 @@
+//! Programs that are built without TLS, where it is wanted.
+
+use anyhow::{Result, ensure};
+use common::server::Server;
+use testing::{Program, program_at, program_with};
+
+#[test]
+fn programs_tell_how_to_build_them_with_tls() -> Result<()> {
+    let built =
+        "Error: this etcd is to be reached by TLS, which the programs are built without; type:";
+    let (lines, status) = Program::start(program_with("https://127.0.0.1:1", "lease")?)?.end()?;
+    ensure!(status.code() == Some(1), "{status}");
+    ensure!(lines == [format!("{built} cargo run -p lease --features common/tls")], "{lines:?}");
+
+    // As for etcdctl, an endpoint without a scheme means TLS if there are files for it.
+    let etcd = Server::start()?;
+    let mut command = program_at(&etcd, "put-get")?;
+    command.env("ETCDCTL_CACERT", "/no/such");
+    let (lines, _) = Program::start(command)?.end()?;
+    ensure!(lines == [format!("{built} cargo run -p put-get --features common/tls")], "{lines:?}");
+    let mut command = program_with(&format!("http://{}", etcd.address()), "put-get")?;
+    command.env("ETCDCTL_CACERT", "/no/such");
+    Program::start(command)?.end_well(&["testkey,testvalues"])?;
+
+    let mut command = program_at(&etcd, "put-get")?;
+    command.env("ETCDCTL_CERT", "/no/such");
+    let (lines, _) = Program::start(command)?.end()?;
+    ensure!(lines == ["Error: ETCDCTL_CERT is set, and ETCDCTL_KEY is not: it takes both"]);
+    Ok(())
+}
+
+#[test]
+fn programs_always_verify_a_server() -> Result<()> {
+    let unverified = ("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "true");
+    let mut command = program_with("https://127.0.0.1:1", "put-get")?;
+    command.envs([unverified]);
+    let (lines, _) = Program::start(command)?.end()?;
+    ensure!(lines.len() == 1 && lines[0].starts_with("Error: ETCDCTL_INSECURE_"), "{lines:?}");
+
+    let etcd = Server::start()?;
+    let mut command = program_at(&etcd, "put-get")?;
+    command.envs([unverified]);
+    Program::start(command)?.end_well(&["testkey,testvalues"])
+}
