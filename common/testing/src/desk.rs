@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use common::server::{self, Server};
 
+use crate::readme::Cluster;
 use crate::signal;
 
 /// A user's machine, with the background etcd at a port of its own instead of
@@ -18,6 +19,8 @@ pub struct Desk {
     pub address: SocketAddr,
     /// The processes of the server, in the order of their starts.
     pub servers: Vec<u32>,
+    /// A cluster that has been started in a terminal.
+    pub(crate) cluster: Cluster,
 }
 
 impl Desk {
@@ -34,7 +37,7 @@ impl Desk {
                 while TcpStream::connect(address).is_ok() {
                     sleep(Duration::from_millis(1));
                 }
-                return Ok(Desk { address, servers: Vec::new() });
+                return Ok(Desk { address, servers: Vec::new(), cluster: Cluster::default() });
             }
         }
     }
@@ -51,6 +54,7 @@ impl Desk {
         let mut command = program(name)?;
         command
             .env("ETCD_LOCAL_PORT", self.address.port().to_string())
+            .envs(self.cluster.exported.iter().map(|(name, value)| (name, value)))
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         Ok(command)
     }

@@ -2,10 +2,11 @@
 //!
 //! A line that begins with `$ ` is a command, the lines below it are what the
 //! terminal shows. The commands are `cargo run -p NAME`, with variables before and
-//! arguments behind it, `kill NUMBER` and `kill -9 NUMBER`, joined by `&&` if need
-//! be. A block marked `console first` stays open while the blocks marked `console
-//! second` below it are followed in another terminal; `^C` at its end is pressed
-//! when the lines above it are there.
+//! arguments behind it, `export VARIABLE=VALUE` (for all terminals), `kill NUMBER`
+//! and `kill -9 NUMBER`, joined by `&&` if need be. The last command of a block marked
+//! `console first` goes on while the blocks marked `console second` below it are
+//! followed in another terminal, and so on with `console third`; `^C` at its end is
+//! pressed when the lines above it are there.
 //!
 //! The section *Exercises* is followed on its own. Without an argument an exercise
 //! tries a file that students edit; so that they cannot turn a test red, the tests
@@ -23,6 +24,14 @@ use crate::{Desk, PATIENCE, Program, metric, signal};
 
 /// The process number of the server in the texts; 4243 is the one started next.
 const FIRST_SERVER: usize = 4242;
+
+/// That of the first member of a cluster that leads.
+const FIRST_MEMBER: usize = 4301;
+
+const CLUSTER: &str = "-p common --example cluster";
+
+/// What the programs are built with for TLS.
+const TLS: &str = " --features common/tls";
 
 /// Follows a chapter's README, up to its exercises, where an etcd runs already. What
 /// it quotes of the program must stand there.
@@ -52,7 +61,8 @@ fn parts(readme: &str) -> (&str, &str) {
 /// The README with `-- mistake` behind each exercise that has no argument.
 fn with_mistakes(readme: &str) -> String {
     let line = |line: &str| {
-        let bare = line.contains(" --example ") && !line.contains(" -- ");
+        let exercise = line.contains(" --example ") && !line.contains(CLUSTER);
+        let bare = exercise && !line.contains(" -- ");
         format!("{line}{}\n", if bare { " -- mistake" } else { "" })
     };
     readme.lines().map(line).collect()
@@ -68,50 +78,89 @@ fn follow_quoting(readme: &str, source: &str) -> Result<()> {
     follow_at(&mut desk, readme)
 }
 
-/// Follows the README where no etcd runs yet.
-pub fn follow_from_nothing(readme: &str) -> Result<()> {
-    follow_at(&mut Desk::new()?, &with_mistakes(readme))
+/// Follows the README where no etcd runs yet: what needs the feature `tls`, or all the rest.
+pub fn follow_from_nothing(readme: &str, tls: bool) -> Result<()> {
+    let readme = with_mistakes(readme);
+    let mut blocks = blocks(&readme);
+    let mut uses_tls = false;
+    blocks.retain(|block| {
+        // What the first terminal does says it for the others.
+        if block.terminal == 0 {
+            uses_tls = block.sessions.iter().any(|session| session.command.contains(TLS));
+        }
+        uses_tls == tls
+    });
+    follow_blocks(&mut Desk::new()?, &blocks)
 }
 
 fn follow_at(desk: &mut Desk, readme: &str) -> Result<()> {
-    let blocks = blocks(readme);
+    follow_blocks(desk, &blocks(readme))
+}
+
+fn follow_blocks(desk: &mut Desk, mut blocks: &[Block]) -> Result<()> {
     ensure!(!blocks.is_empty(), "the README has no console block");
-    let mut blocks = blocks.iter().peekable();
-    while let Some(block) = blocks.next() {
-        match (block.terminal, &block.sessions[..]) {
-            ("", sessions) => type_in(desk, sessions, false)?,
-            ("first", [session]) => {
-                let program = Program::start(command(desk, session.command)?)?;
-                // Its first line tells that it is ready for what happens next.
-                let line = program.line()?.context("it ended without a line")?;
-                while let Some(second) = blocks.next_if(|next| next.terminal == "second") {
-                    type_in(desk, &second.sessions, true)?;
-                }
-                let shown = watch(desk, session, program, vec![line])?;
-                compare(session, shown);
-            }
-            other => bail!("cannot follow a block like {other:?}"),
+    while let [block, rest @ ..] = blocks {
+        let beside = rest.iter().take_while(|next| next.terminal > block.terminal).count();
+        let (beside, rest) = rest.split_at(beside);
+        if let ([before @ .., last], false) = (&block.sessions[..], beside.is_empty()) {
+            type_in(desk, before, block.terminal)?;
+            let program = Program::start(command(desk, last.command)?)?;
+            let lines = until_ready(desk, last, &program)?;
+            follow_blocks(desk, beside)?;
+            let shown = watch(desk, last, program, lines)?;
+            compare(last, shown);
+        } else {
+            type_in(desk, &block.sessions, block.terminal)?;
         }
+        if block.terminal == 0 {
+            desk.cluster = Cluster::default();
+        }
+        blocks = rest;
     }
     Ok(())
 }
 
+/// Reads the lines that tell that a program is ready for what happens next. A cluster is when it
+/// says who leads, any other program with its first line.
+fn until_ready(desk: &mut Desk, session: &Session, program: &Program) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    loop {
+        let line = program.line()?.with_context(|| format!("it ended after {lines:#?}"))?;
+        let ready = !session.command.contains(CLUSTER) || line.contains(" leads; ");
+        desk.cluster.note(&line);
+        lines.push(line);
+        if ready {
+            return Ok(lines);
+        }
+    }
+}
+
 /// Types the commands, one after the other.
-fn type_in(desk: &mut Desk, sessions: &[Session], beside_another: bool) -> Result<()> {
+fn type_in(desk: &mut Desk, sessions: &[Session], terminal: usize) -> Result<()> {
     for session in sessions {
         let mut shown = Vec::new();
         for typed in session.command.split(" && ") {
             if let Some(kill) = typed.strip_prefix("kill ") {
-                if beside_another {
-                    wait_for_stream(desk)?;
-                }
                 let (name, number) = match kill.strip_prefix("-9 ") {
                     Some(number) => ("KILL", number),
                     None => ("TERM", kill),
                 };
-                let server = number.parse::<usize>()?.wrapping_sub(FIRST_SERVER);
+                let number = number.parse::<usize>()?;
+                if let Some(member) = desk.cluster.processes.get(number.wrapping_sub(FIRST_MEMBER))
+                {
+                    let up = desk.cluster.count();
+                    signal(name, *member)?;
+                    until("a member is gone", || Ok(desk.cluster.count() < up))?;
+                    continue;
+                }
+                if terminal > 0 {
+                    wait_for_stream(desk)?;
+                }
+                let server = number.wrapping_sub(FIRST_SERVER);
                 signal(name, *desk.servers.get(server).context("no such server")?)?;
                 until("the port is closed", || Ok(TcpStream::connect(desk.address).is_err()))?;
+            } else if let Some(variable) = typed.strip_prefix("export ") {
+                desk.cluster.export(variable)?;
             } else {
                 let program = Program::start(command(desk, typed)?)?;
                 shown.extend(watch(desk, session, program, Vec::new())?);
@@ -177,6 +226,9 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
         variables.push((name, value.replace(":2379", &format!(":{}", desk.address.port()))));
     }
     let words: Vec<&str> = words.collect();
+    // It is built with that feature already, or else says that it takes it.
+    let words = words.join(" ").replacen(TLS, "", 1);
+    let words: Vec<&str> = words.split(' ').collect();
     let (name, rest) = match &words[..] {
         ["cargo", "run", "-p", _, "--example", name, rest @ ..] => {
             (format!("examples/{name}"), rest)
@@ -206,7 +258,8 @@ fn as_in_readme(desk: &mut Desk, line: &str) -> String {
         line = line.replace(&format!("process {server},"), &format!("process {number},"));
         line = line.replace(&format!("kill {server}"), &format!("kill {number}"));
     }
-    line
+    desk.cluster.note(&line);
+    desk.cluster.as_in_readme(&line)
 }
 
 fn compare(session: &Session, shown: Vec<String>) {
@@ -215,10 +268,74 @@ fn compare(session: &Session, shown: Vec<String>) {
     snapbox::assert_data_eq!(shown, snapbox::Data::text(readme).raw());
 }
 
+/// What a cluster in the first terminal has said of itself.
+#[derive(Default)]
+pub struct Cluster {
+    /// The variables for the other terminals.
+    printed: Vec<(String, String)>,
+    /// Those that have been set there.
+    pub exported: Vec<(String, String)>,
+    /// The members that have led, in that order.
+    processes: Vec<u32>,
+}
+
+impl Cluster {
+    fn note(&mut self, line: &str) {
+        if let Some((name, value)) = line.strip_prefix("export ").and_then(|e| e.split_once('=')) {
+            self.printed.push((name.to_owned(), value.to_owned()));
+        }
+        let leader = line.strip_prefix("process ").and_then(|rest| rest.split_once(" leads; "));
+        if let Some(leader) = leader.and_then(|(number, _)| number.parse().ok())
+            && !self.processes.contains(&leader)
+        {
+            self.processes.push(leader);
+        }
+    }
+
+    /// Sets a variable, which must be one that the cluster has printed.
+    fn export(&mut self, variable: &str) -> Result<()> {
+        let is = |(name, value): &&(String, String)| {
+            self.as_in_readme(&format!("{name}={value}")) == variable
+        };
+        let printed = self.printed.iter().find(is);
+        let printed = printed.with_context(|| format!("the cluster has not printed {variable}"))?;
+        self.exported.push(printed.clone());
+        Ok(())
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = &str> {
+        let lists = self.printed.iter().filter(|(name, _)| name == "ETCDCTL_ENDPOINTS");
+        let endpoints = lists.flat_map(|(_, list)| list.split(','));
+        endpoints.map(|endpoint| endpoint.trim_start_matches("https://"))
+    }
+
+    /// How many of the members can be reached.
+    fn count(&self) -> usize {
+        self.addresses().filter(|address| TcpStream::connect(address).is_ok()).count()
+    }
+
+    /// With the README's ports, process numbers and folder.
+    fn as_in_readme(&self, line: &str) -> String {
+        let mut line = line.to_owned();
+        for (address, port) in self.addresses().zip(10_001..) {
+            line = line.replace(address, &format!("127.0.0.1:{port}"));
+        }
+        for (process, number) in self.processes.iter().zip(FIRST_MEMBER..) {
+            line = line.replace(&format!("process {process} "), &format!("process {number} "));
+            line = line.replace(&format!("-9 {process}"), &format!("-9 {number}"));
+        }
+        for (_, path) in self.printed.iter().filter(|(_, value)| value.starts_with('/')) {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            line = line.replace(folder, "/tmp/cluster");
+        }
+        line
+    }
+}
+
 /// One console block.
 struct Block<'a> {
-    /// `first`, `second`, or empty where one terminal is enough.
-    terminal: &'a str,
+    /// 0 is the first one.
+    terminal: usize,
     sessions: Vec<Session<'a>>,
 }
 
@@ -246,7 +363,8 @@ fn blocks(readme: &str) -> Vec<Block<'_>> {
                 }
             }
         }
-        blocks.push(Block { terminal: terminal.trim(), sessions });
+        let terminal = ["second", "third"].iter().position(|name| *name == terminal.trim());
+        blocks.push(Block { terminal: terminal.map_or(0, |index| index + 1), sessions });
     }
     blocks
 }

@@ -1,6 +1,14 @@
 //! The README of the workspace, on a machine where no etcd runs yet.
 
+const README: &str = include_str!("../../../../README.md");
+
 #[test]
 fn the_chapters_print_what_the_readme_shows() -> anyhow::Result<()> {
-    testing::follow_from_nothing(include_str!("../../../../README.md"))
+    testing::follow_from_nothing(README, false)
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn the_chapters_print_what_the_readme_shows_with_tls() -> anyhow::Result<()> {
+    testing::follow_from_nothing(README, true)
 }
