@@ -109,9 +109,9 @@ async fn elections(scene: Scene) -> Result<(), End> {
     let three = all.leader(Some(two), "after the leader was cut off", look).await?;
     println!("the third one leads, and the second knows that it does not");
 
-    // Longer than one request may take: who tries to come back meanwhile must try again.
+    // Longer than opening a session may take: who tries to come back meanwhile must try again.
     let away = Instant::now();
-    while away.elapsed() < REQUEST_TIMEOUT * 2 {
+    while away.elapsed() < TTL + REQUEST_TIMEOUT {
         all.look().await?;
     }
     all.mend(two);

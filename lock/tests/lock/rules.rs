@@ -3,13 +3,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex as Shared};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use common::server::{Cluster, Server};
+use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 use etcd_client::{
     Client, Compare, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp,
     WatchOptions,
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 // The queue.
 
 #[tokio::test]
-async fn a_lock_costs_two_requests_two_revisions_and_no_further_key() -> Result<()> {
+async fn a_lock_costs_two_requests_two_revisions_and_a_fresh_key() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -48,7 +49,6 @@ async fn a_lock_costs_two_requests_two_revisions_and_no_further_key() -> Result<
     assert_eq!(received(&etcd)? - before, 40);
     assert_eq!(revision(&mut client).await? - begin, 40);
 
-    // etcd's reads of a prefix also pass the keys deleted since the last compaction.
     let mut keys = Vec::new();
     let past = WatchOptions::new().with_prefix().with_start_revision(begin + 1);
     let mut history = client.watch(NAME, Some(past)).await?;
@@ -56,8 +56,9 @@ async fn a_lock_costs_two_requests_two_revisions_and_no_further_key() -> Result<
         let message = history.message().await?.unwrap();
         keys.extend(message.events().iter().map(|event| event.kv().unwrap().key().to_vec()));
     }
+    keys.sort();
     keys.dedup();
-    assert_eq!(keys.len(), 1);
+    assert_eq!(keys.len(), 20);
     Ok(())
 }
 
@@ -284,6 +285,24 @@ async fn a_session_lives_beyond_its_ttl_and_is_lost_within_it() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_renewal_that_is_answered_too_late_does_not_bring_the_session_back() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    let session = Session::open(&proxy.connect().await?, SHORT).await?;
+    let held_up = proxy.hold_answers();
+    while session.is_alive() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    // etcd has had each renewal, and would go on; the last of them is still waited for.
+    held_up.store(PASS, Ordering::SeqCst);
+    ensure!(client.lease_time_to_live(session.lease(), None).await?.ttl() > 0);
+    sleep(SHORT / 4).await;
+    ensure!(!session.is_alive());
+    Ok(())
+}
+
 #[test]
 fn what_a_holder_writes_after_a_long_pause_is_refused_if_the_lock_is_checked() -> Result<()> {
     // A runtime that nobody drives stands still as a stopped process does.
@@ -345,12 +364,60 @@ async fn a_request_sent_again_finds_what_the_first_one_did() -> Result<()> {
     queue_of(&mut client, 0).await?;
     proxy.cut();
     ensure!(unlocking.await??, "the lock was ours until we unlocked it");
+    Ok(())
+}
 
-    // Its first request to join arrives only now: a member that was frozen goes on.
-    let late = PutOptions::new().with_lease(session.lease());
-    client.put(format!("{NAME}/{:x}-0", session.lease()), "", Some(late)).await?;
-    let other = Session::open(&client, LONG).await?;
-    ensure!(timeout(PATIENCE, Mutex::new(&other, NAME).lock()).await??.unlock().await?);
+#[tokio::test]
+async fn a_request_that_arrives_when_its_sender_has_left_puts_no_key() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    let session = Session::open(&proxy.connect().await?, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+
+    // A member is frozen with the request; another one carries out the second attempt.
+    let held_up = proxy.hold_requests();
+    let waiting = waiter(&mutex);
+    until(async || Ok(proxy.holds())).await?;
+    proxy.cut();
+    ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
+    let before = carried_out(&etcd)?;
+    held_up.store(PASS, Ordering::SeqCst);
+    until(async || Ok(carried_out(&etcd)? > before)).await?;
+    assert_eq!(queue(&mut client).await?, [""; 0]);
+
+    // There is no second attempt: the waiter goes away as soon as it knows of the cut.
+    let held_up = proxy.hold_requests();
+    let waiting = waiter(&mutex);
+    until(async || Ok(proxy.holds())).await?;
+    let before = carried_out(&etcd)?;
+    proxy.cut();
+    sleep(Duration::from_millis(10)).await;
+    waiting.abort();
+    until(async || Ok(carried_out(&etcd)? > before)).await?;
+    held_up.store(PASS, Ordering::SeqCst);
+    until(async || Ok(carried_out(&etcd)? > before + 1)).await?;
+    assert_eq!(queue(&mut client).await?, [""; 0]);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_session_is_opened_if_not_at_the_first_attempt_but_not_if_etcd_refuses() -> Result<()> {
+    let etcd = Server::start()?;
+    let client = connect(&etcd).await?;
+    let frozen = etcd.freeze()?;
+    let opening = Session::open(&client, LONG);
+    let thaw = async {
+        sleep(REQUEST_TIMEOUT + Duration::from_millis(200)).await;
+        drop(frozen);
+    };
+    ensure!(tokio::join!(opening, thaw).0?.is_alive());
+
+    let begin = Instant::now();
+    let error = Session::open(&client, Duration::from_secs(1 << 40)).await.err().unwrap();
+    assert_eq!(format!("{error:#}"), "cannot open a session: etcdserver: too large lease TTL");
+    ensure!(begin.elapsed() < CONNECT_TIMEOUT);
     Ok(())
 }
 
@@ -467,6 +534,28 @@ async fn a_killed_holder_frees_the_lock_within_its_ttl_and_a_second() -> Result<
     Ok(())
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_killed_waiter_holds_nobody_up_for_longer_than_its_ttl_and_a_second() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    let held = mutex.lock().await?;
+    let program = program(&etcd)?;
+    queue_of(&mut client, 2).await?;
+    let behind = waiter(&mutex);
+    queue_of(&mut client, 3).await?;
+
+    let begin = Instant::now();
+    testing::signal("KILL", program.id())?;
+    ensure!(held.unlock().await?);
+    ensure!(timeout(PATIENCE, behind).await???.unlock().await?);
+    let took = begin.elapsed();
+    ensure!(took < Duration::from_secs(5 + 1), "{took:?}");
+    Ok(())
+}
+
 /// Starts the chapter's program.
 #[cfg(unix)]
 fn program(etcd: &Server) -> Result<testing::Program> {
@@ -522,6 +611,13 @@ fn received(etcd: &Server) -> Result<i64> {
     })
 }
 
+/// How many transactions etcd is through with.
+fn carried_out(etcd: &Server) -> Result<i64> {
+    testing::metric(etcd.address(), |line| {
+        line.starts_with("grpc_server_handled_total{") && line.contains("\"Txn\"")
+    })
+}
+
 fn sent_to_watchers(etcd: &Server) -> Result<i64> {
     testing::metric(etcd.address(), |line| {
         line.starts_with("grpc_server_msg_sent_total{") && line.contains("\"Watch\"")
@@ -563,20 +659,31 @@ impl Go {
     }
 }
 
-/// Stands between a client and etcd, and can lose etcd's answers.
+/// Stands between a client and etcd, and can lose or hold up what they send.
 struct Proxy {
     address: SocketAddr,
-    mute: Arc<AtomicBool>,
-    streams: Arc<Shared<Vec<TcpStream>>>,
+    wires: Arc<Shared<Wires>>,
 }
+
+/// The connections since the last cut, and what becomes of what is sent on them.
+#[derive(Default)]
+struct Wires {
+    requests: Arc<AtomicU8>,
+    answers: Arc<AtomicU8>,
+    clients: Vec<TcpStream>,
+}
+
+const PASS: u8 = 0;
+const LOSE: u8 = 1;
+const HOLD: u8 = 2;
+/// As `HOLD`, and there is something.
+const HOLDS: u8 = 3;
 
 impl Proxy {
     fn to(server: SocketAddr) -> Result<Proxy> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        let mute = Arc::new(AtomicBool::new(false));
-        let streams = Arc::new(Shared::new(Vec::new()));
-        let proxy = Proxy { address, mute: mute.clone(), streams: streams.clone() };
+        let proxy = Proxy { address: listener.local_addr()?, wires: Arc::default() };
+        let wires = proxy.wires.clone();
         thread::spawn(move || -> Result<()> {
             loop {
                 let (client, _) = listener.accept()?;
@@ -584,10 +691,11 @@ impl Proxy {
                 client.set_nodelay(true)?;
                 server.set_nodelay(true)?;
                 let (client2, server2) = (client.try_clone()?, server.try_clone()?);
-                streams.lock().unwrap().extend([client.try_clone()?, server.try_clone()?]);
-                let mute = mute.clone();
-                thread::spawn(move || pass(client, server, || false));
-                thread::spawn(move || pass(server2, client2, || mute.load(Ordering::SeqCst)));
+                let mut wires = wires.lock().unwrap();
+                wires.clients.push(client.try_clone()?);
+                let (requests, answers) = (wires.requests.clone(), wires.answers.clone());
+                thread::spawn(move || pass(client, server, &requests));
+                thread::spawn(move || pass(server2, client2, &answers));
             }
         });
         Ok(proxy)
@@ -598,25 +706,50 @@ impl Proxy {
     }
 
     fn swallow_answers(&self) {
-        self.mute.store(true, Ordering::SeqCst);
+        self.wires.lock().unwrap().answers.store(LOSE, Ordering::SeqCst);
     }
 
-    /// Ends the connections. The next ones get their answers.
+    /// Until what this returns is set to `PASS`.
+    fn hold_answers(&self) -> Arc<AtomicU8> {
+        let answers = self.wires.lock().unwrap().answers.clone();
+        answers.store(HOLD, Ordering::SeqCst);
+        answers
+    }
+
+    fn hold_requests(&self) -> Arc<AtomicU8> {
+        let requests = self.wires.lock().unwrap().requests.clone();
+        requests.store(HOLD, Ordering::SeqCst);
+        requests
+    }
+
+    fn holds(&self) -> bool {
+        let wires = self.wires.lock().unwrap();
+        [&wires.requests, &wires.answers].iter().any(|wire| wire.load(Ordering::SeqCst) == HOLDS)
+    }
+
+    /// Ends the connections for the client; what is held up still gets to etcd. On the next ones
+    /// everything passes.
     fn cut(&self) {
-        for stream in self.streams.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+        let wires = std::mem::take(&mut *self.wires.lock().unwrap());
+        for client in wires.clients {
+            let _ = client.shutdown(Shutdown::Write);
         }
-        self.mute.store(false, Ordering::SeqCst);
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, lost: impl Fn() -> bool) -> Result<()> {
+fn pass(mut from: TcpStream, mut to: TcpStream, wire: &AtomicU8) -> Result<()> {
     let mut buffer = [0; 4096];
     loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(to.shutdown(Shutdown::Write)?),
-            _ if lost() => {}
-            length => to.write_all(&buffer[..length])?,
+        let length = from.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let _ = wire.compare_exchange(HOLD, HOLDS, Ordering::SeqCst, Ordering::SeqCst);
+        while wire.load(Ordering::SeqCst) == HOLDS {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if wire.load(Ordering::SeqCst) == PASS {
+            to.write_all(&buffer[..length])?;
         }
     }
 }
