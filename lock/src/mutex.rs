@@ -1,6 +1,6 @@
 //! The lock: a queue of keys in etcd, of which the oldest is the owner's.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering::SeqCst;
 
 use anyhow::{Context, Result, bail};
 use common::{REQUEST_TIMEOUT, within};
@@ -60,11 +60,10 @@ impl Mutex {
 
     /// Go's key is `name/lease`, which would let two tasks of a session in. Ours has a number too.
     fn guard(&self) -> Guard {
-        static ACQUISITIONS: AtomicU64 = AtomicU64::new(0);
-        let number = ACQUISITIONS.fetch_add(1, Ordering::Relaxed);
+        let number = self.session.numbers.fetch_add(1, SeqCst);
         let (name, id) = (&self.name, format!("{:x}-{number}", self.session.lease));
         let (key, mark) = (format!("{name}/{id}"), format!("{name}!{id}"));
-        Guard { mutex: self.clone(), key, mark, revision: 0, left: false }
+        Guard { mutex: self.clone(), number, key, mark, revision: 0, left: false }
     }
 }
 
@@ -72,6 +71,7 @@ impl Mutex {
 #[must_use = "dropping the guard gives the lock back"]
 pub struct Guard {
     mutex: Mutex,
+    number: u64,
     key: String,   // ours in the queue
     mark: String,  // a key beside the queue: while it is there, ours cannot be put
     revision: i64, // in which etcd created our key; 0 until it has said so
@@ -119,7 +119,7 @@ impl Guard {
         let (answer, repeated) = self.mutex.session.txn(txn).await?;
         if self.revision == 0 && repeated {
             // A member that was frozen might go on, and put our key when we have left.
-            self.mutex.session.txn(Txn::new().and_then([self.put(&self.mark)])).await?;
+            self.mutex.session.txn(Txn::new().and_then([self.forbid()])).await?;
         }
         let Some(TxnOpResponse::Get(mut queue)) = answer.op_responses().pop() else {
             bail!("etcd's answer lacks the queue");
@@ -132,6 +132,12 @@ impl Guard {
 
     fn put(&self, key: &str) -> TxnOp {
         TxnOp::put(key, "", Some(PutOptions::new().with_lease(self.mutex.session.lease)))
+    }
+
+    /// Lets our key never be put again: its number is not the last any more, so it stays in use.
+    fn forbid(&self) -> TxnOp {
+        self.mutex.session.numbers.fetch_add(1, SeqCst);
+        self.put(&self.mark)
     }
 
     /// Waits until the key before ours is deleted; may end sooner.
@@ -149,16 +155,20 @@ impl Guard {
 
     /// Leaves the queue, also if the caller goes away meanwhile. True: the lock was ours.
     fn leave(&self) -> JoinHandle<Result<bool>> {
-        let (mutex, delete) = (self.mutex.clone(), TxnOp::delete(&*self.key, None));
+        let (session, number) = (self.mutex.session.clone(), self.number);
+        let delete = TxnOp::delete(&*self.key, None);
         let txn = match self.revision {
             // Our key may be there, or about to be put.
-            0 => Txn::new().and_then([delete, self.put(&self.mark)]),
+            0 => Txn::new().and_then([delete, self.forbid()]),
             _ => Txn::new().when([self.is_owner()]).and_then([delete]),
         };
         tokio::spawn(async move {
-            let (answer, repeated) = mutex.session.txn(txn).await?;
+            let (answer, repeated) = session.txn(txn).await?;
+            // The last number is used again, for the more keys a queue has had since the last
+            // compaction, the longer etcd takes to read it.
+            let _ = session.numbers.compare_exchange(number + 1, number, SeqCst, SeqCst);
             // In a session that lives, it was an attempt without an answer that deleted the key.
-            Ok(answer.succeeded() || repeated && mutex.session.is_alive())
+            Ok(answer.succeeded() || repeated && session.is_alive())
         })
     }
 }

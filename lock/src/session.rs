@@ -1,6 +1,6 @@
 //! A session: the lease that stands for one contender, and its renewal.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 ///
 /// Its locks are free when the lease ends: milliseconds after [`close`](Session::close), or, if
 /// the program was killed, frozen or cut off, when no renewal has come for the TTL and at most
-/// half a second. (A new leader of etcd starts the TTL anew.) Dropping a session, and all that
-/// were cloned from it, stops renewing.
+/// half a second. (A new leader of etcd starts the TTL anew.) Dropping all clones ends renewing.
 #[derive(Clone)]
 pub struct Session {
     pub(crate) client: Arc<Client>,
     pub(crate) lease: i64,
     pub(crate) ttl: Duration,
+    pub(crate) numbers: Arc<AtomicU64>,
     pub(crate) deadline: watch::Receiver<Instant>,
     pub(crate) renewal: Option<Arc<JoinSet<()>>>, // mutexes and guards do not keep it going
 }
@@ -43,8 +43,8 @@ impl Session {
         let (grant, _) = grant.await.context("cannot open a session")?;
         let (lease, ttl) = (grant.id(), Duration::from_secs(grant.ttl().unsigned_abs()));
         let (tell, deadline) = watch::channel(asked + ttl);
-        let client = Arc::new(client.clone());
-        let session = Session { client, lease, ttl, deadline, renewal: None };
+        let (client, numbers) = (Arc::new(client.clone()), Arc::default());
+        let session = Session { client, lease, ttl, numbers, deadline, renewal: None };
         let renewal = JoinSet::from_iter([renew(session.clone(), tell)]);
         Ok(Session { renewal: Some(Arc::new(renewal)), ..session })
     }

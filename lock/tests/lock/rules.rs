@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 // The queue.
 
 #[tokio::test]
-async fn a_lock_costs_two_requests_two_revisions_and_a_fresh_key() -> Result<()> {
+async fn a_lock_costs_two_requests_two_revisions_and_no_further_key() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -49,6 +49,7 @@ async fn a_lock_costs_two_requests_two_revisions_and_a_fresh_key() -> Result<()>
     assert_eq!(received(&etcd)? - before, 40);
     assert_eq!(revision(&mut client).await? - begin, 40);
 
+    // etcd's reads of a prefix also pass the keys deleted since the last compaction.
     let mut keys = Vec::new();
     let past = WatchOptions::new().with_prefix().with_start_revision(begin + 1);
     let mut history = client.watch(NAME, Some(past)).await?;
@@ -56,9 +57,8 @@ async fn a_lock_costs_two_requests_two_revisions_and_a_fresh_key() -> Result<()>
         let message = history.message().await?.unwrap();
         keys.extend(message.events().iter().map(|event| event.kv().unwrap().key().to_vec()));
     }
-    keys.sort();
     keys.dedup();
-    assert_eq!(keys.len(), 20);
+    assert_eq!(keys.len(), 1);
     Ok(())
 }
 
