@@ -23,6 +23,9 @@ use tokio::time::sleep;
 /// How many contend, and for how many milliseconds each of them holds the lock.
 const SETTINGS: [(usize, u64); 5] = [(2, 0), (8, 0), (32, 0), (2, 5), (2, 20)];
 
+/// For how many milliseconds one holds the lock while another comes to wait for it.
+const HOLDS: [u64; 2] = [5, 20];
+
 /// The locks take turns, so that whatever else the machine does disturbs both.
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_millis(2500);
@@ -57,6 +60,63 @@ async fn main() -> Result<()> {
         let [p50, mean, p99] =
             [0, 1, 2].map(|index| rpc.handover()[index] / ours.handover()[index]);
         println!("  ratio         {rate:>9.1}x {p50:>6.1}x {mean:>6.1}x {p99:>6.1}x");
+    }
+    println!("\nOut of step: one has the lock, another asks for it, then both pause.\n");
+    println!("                hand-overs     hand-over, ms");
+    println!("                               p50    mean     p99");
+    for hold in HOLDS {
+        let (rpc, ours) = (Score::default(), Score::default());
+        for _ in 0..ROUNDS {
+            meet(&etcd, Kind::Rpc, hold, &rpc).await?;
+            meet(&etcd, Kind::Ours, hold, &ours).await?;
+        }
+        println!("one holds it {hold} ms");
+        let times = [("Lock RPC   ", rpc), ("lock::Mutex", ours)].map(|(name, score)| {
+            let score = score.open();
+            let [p50, mean, p99] = score.handover();
+            let count = score.handovers.len();
+            println!("  {name} {count:>10}      {p50:>6.2}  {mean:>6.2}  {p99:>6.2}");
+            [p50, mean, p99]
+        });
+        let [p50, mean, p99] = [0, 1, 2].map(|index| times[0][index] / times[1][index]);
+        println!("  ratio                      {p50:>6.1}x {mean:>6.1}x {p99:>6.1}x");
+    }
+    Ok(())
+}
+
+/// One round. Whoever has waited begins the next time. The pauses are there because those who ask
+/// again at once fall in step with etcd's ticks: every other time the RPC's wait is a short one.
+async fn meet(etcd: &Server, kind: Kind, hold: u64, score: &Score) -> Result<()> {
+    let sleep_up_to = |limit| sleep(Duration::from_micros(fastrand::u64(..limit * 1000)));
+    let mut contenders = Vec::new();
+    for _ in 0..2 {
+        let client = connect(etcd).await?;
+        let session = Session::open(&client, TTL).await?;
+        contenders.push((Lock { kind, mutex: Mutex::new(&session, NAME), client }, session));
+    }
+    let end = Instant::now() + ROUND;
+    while Instant::now() < end {
+        sleep_up_to(100).await; // as long as a tick
+        let [(first, session), (second, other)] = &contenders[..] else { break };
+        let held = first.lock(session.lease()).await?;
+        let ask = async {
+            sleep_up_to(hold - 2).await; // it is in the queue when the unlock begins
+            let held = second.lock(other.lease()).await?;
+            anyhow::Ok((Instant::now(), held))
+        };
+        let release = async {
+            sleep(Duration::from_millis(hold)).await;
+            let begin = Instant::now();
+            first.unlock(held).await.map(|()| begin)
+        };
+        let ((got, held), begin) = tokio::try_join!(ask, release)?;
+        score.open().handovers.push(got - begin);
+        second.unlock(held).await?;
+        contenders.reverse();
+    }
+    score.open().handovers.sort();
+    for (_, session) in contenders {
+        session.close().await?;
     }
     Ok(())
 }

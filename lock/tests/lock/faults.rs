@@ -42,6 +42,7 @@ use anyhow::{Context, Result, ensure};
 use common::server::{Cluster, Server, freeze};
 use common::{REQUEST_TIMEOUT, connect, within};
 use etcd_client::{Client, Compare, Txn, TxnOp, WatchOptions};
+use fastrand::Rng;
 use lock::{Guard, Session};
 use tokio::time::sleep;
 
@@ -71,7 +72,7 @@ const COUNTER: &str = "counter";
 async fn no_update_is_lost_and_no_token_granted_twice() -> Result<()> {
     let seed = env::var("TORTURE_SEED").unwrap_or("1".to_owned());
     println!("TORTURE_SEED={seed}");
-    let dice = Dice(seed.parse().context("TORTURE_SEED is not a number")?);
+    let dice = Rng::with_seed(seed.parse().context("TORTURE_SEED is not a number")?);
     let mut torture = Torture::start(dice)?;
 
     let begin = Instant::now();
@@ -113,7 +114,7 @@ async fn without_locking_the_judge_finds_each_kind_of_damage() -> Result<()> {
 
 /// What is tortured, and what it went through.
 struct Torture {
-    dice: Dice,
+    dice: Rng,
     cluster: Cluster,
     resources: Arc<Resources>,
     contenders: Vec<Contender>,
@@ -122,7 +123,7 @@ struct Torture {
 }
 
 impl Torture {
-    fn start(dice: Dice) -> Result<Torture> {
+    fn start(dice: Rng) -> Result<Torture> {
         let mut torture = Torture {
             dice,
             cluster: Cluster::start_with(&TIMING)?,
@@ -147,14 +148,14 @@ impl Torture {
         if self.to_come.is_empty() {
             self.to_come = FAULTS.to_vec();
         }
-        let next = self.dice.roll(self.to_come.len());
+        let next = self.dice.usize(..self.to_come.len());
         let fault = self.to_come.swap_remove(next);
         let [freezes, kills, leader_dies] =
             ["freeze", "kill", "leader"].map(|kind| fault.contains(kind));
-        let length = Duration::from_millis(self.dice.roll(1500) as u64);
+        let length = Duration::from_millis(self.dice.u64(..1500));
         // Mostly it hits one between reading and writing, where it hurts.
-        let aimed = self.dice.roll(4) > 0 || self.resources.seen().plain.lost == 0;
-        let mut who = self.dice.roll(CONTENDERS);
+        let aimed = self.dice.u8(..4) > 0 || self.resources.seen().plain.lost == 0;
+        let mut who = self.dice.usize(..CONTENDERS);
         if aimed {
             let somebody = |seen: &Seen| seen.inside.is_some();
             self.resources.wait("somebody has the lock", FLOW_LIMIT, somebody)?;
@@ -189,7 +190,7 @@ impl Torture {
         self.faults.push(fault);
 
         // Otherwise the next fault would always hit one that has just written.
-        sleep(Duration::from_millis(self.dice.roll(300) as u64)).await;
+        sleep(Duration::from_millis(self.dice.u64(..300))).await;
         Ok(())
     }
 
@@ -248,7 +249,7 @@ async fn contend(locking: bool, line: &mut Line) -> Result<()> {
     let mut client = connect().await?;
     let session = Session::open(&client, TTL).await?;
     let mutex = lock::Mutex::new(&session, "torture");
-    let mut dice = Dice(session.lease() as u64);
+    let mut dice = Rng::new();
     loop {
         let guard = if locking { Some(mutex.lock().await?) } else { None };
         // Without a lock all have the same token, and nothing to compare.
@@ -264,7 +265,7 @@ async fn contend(locking: bool, line: &mut Line) -> Result<()> {
             None => 0,
         };
 
-        sleep(Duration::from_millis(5 + dice.roll(20) as u64)).await; // the work
+        sleep(Duration::from_millis(dice.u64(5..25))).await; // the work
 
         // It does not ask the session whether it is alive: that would make writing
         // too late rarer, not impossible.
@@ -490,19 +491,4 @@ async fn history(endpoints: &str) -> Result<Vec<u64>> {
         }
     }
     Ok(history)
-}
-
-/// Numbers that look like chance, and are the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    /// One of `0..sides`.
-    fn roll(&mut self, sides: usize) -> usize {
-        // splitmix64: any seed will do, 0 and neighbours too.
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) % sides as u64) as usize
-    }
 }

@@ -166,15 +166,14 @@ async fn three_hundred_waiters_aborted_at_random_moments_leave_nothing() -> Resu
     let session = Session::open(&client, LONG).await?;
     let mutex = Mutex::new(&session, NAME);
     let mut held = Some(Mutex::new(&session, NAME).lock().await?);
-    let mut random = 1_u64;
+    let mut random = fastrand::Rng::with_seed(1);
     for number in 0..300 {
         if number == 150 {
             held = None; // from here on they get the lock
             queue_of(&mut client, 0).await?;
         }
-        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         let waiting = waiter(&mutex);
-        sleep(Duration::from_micros((random >> 33) % 3000)).await;
+        sleep(Duration::from_micros(random.u64(..3000))).await;
         waiting.abort();
     }
     queue_of(&mut client, 0).await?;
