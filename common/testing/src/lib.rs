@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use common::server::Server;
 
 pub use desk::{Desk, program_at, program_with};
-pub use proxy::Proxy;
+pub use proxy::{Held, Proxy};
 pub use readme::{follow, follow_from_nothing, follow_untouched};
 
 /// How long a test waits for what is due; only a broken program takes so long.

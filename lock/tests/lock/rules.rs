@@ -1,11 +1,6 @@
 //! What the lock promises: each promise against an etcd of its own.
 #![allow(clippy::unwrap_used)] // also in what the tests share
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex as Shared};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -16,6 +11,7 @@ use etcd_client::{
     WatchOptions,
 };
 use lock::{Guard, Mutex, Session};
+use testing::Proxy;
 use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -139,7 +135,7 @@ async fn a_key_that_comes_again_behind_us_is_not_waited_for() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
-    let session = Session::open(&proxy.connect().await?, LONG).await?;
+    let session = Session::open(&connect_by(&proxy).await?, LONG).await?;
     let go = Go::join(&mut client).await?;
 
     // Between our joining the queue and our watch, Go's mutex unlocks and locks
@@ -289,13 +285,13 @@ async fn a_renewal_that_is_answered_too_late_does_not_bring_the_session_back() -
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
-    let session = Session::open(&proxy.connect().await?, SHORT).await?;
+    let session = Session::open(&connect_by(&proxy).await?, SHORT).await?;
     let held_up = proxy.hold_answers();
     while session.is_alive() {
         sleep(Duration::from_millis(1)).await;
     }
     // etcd has had each renewal, and would go on; the last of them is still waited for.
-    held_up.store(PASS, Ordering::SeqCst);
+    held_up.release();
     ensure!(client.lease_time_to_live(session.lease(), None).await?.ttl() > 0);
     sleep(SHORT / 4).await;
     ensure!(!session.is_alive());
@@ -348,7 +344,7 @@ async fn a_request_sent_again_finds_what_the_first_one_did() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
-    let session = Session::open(&proxy.connect().await?, 5 * SHORT).await?;
+    let session = Session::open(&connect_by(&proxy).await?, 5 * SHORT).await?;
 
     proxy.swallow_answers();
     let waiting = waiter(&Mutex::new(&session, NAME));
@@ -371,30 +367,30 @@ async fn a_request_that_arrives_when_its_sender_has_left_puts_no_key() -> Result
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
-    let session = Session::open(&proxy.connect().await?, LONG).await?;
+    let session = Session::open(&connect_by(&proxy).await?, LONG).await?;
     let mutex = Mutex::new(&session, NAME);
 
     // A member is frozen with the request; another one carries out the second attempt.
     let held_up = proxy.hold_requests();
     let waiting = waiter(&mutex);
-    until(async || Ok(proxy.holds())).await?;
+    until(async || Ok(held_up.holds())).await?;
     proxy.cut();
     ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
     let before = carried_out(&etcd)?;
-    held_up.store(PASS, Ordering::SeqCst);
+    held_up.release();
     until(async || Ok(carried_out(&etcd)? > before)).await?;
     assert_eq!(queue(&mut client).await?, [""; 0]);
 
     // There is no second attempt: the waiter goes away as soon as it knows of the cut.
     let held_up = proxy.hold_requests();
     let waiting = waiter(&mutex);
-    until(async || Ok(proxy.holds())).await?;
+    until(async || Ok(held_up.holds())).await?;
     let before = carried_out(&etcd)?;
     proxy.cut();
     sleep(Duration::from_millis(10)).await;
     waiting.abort();
     until(async || Ok(carried_out(&etcd)? > before)).await?;
-    held_up.store(PASS, Ordering::SeqCst);
+    held_up.release();
     until(async || Ok(carried_out(&etcd)? > before + 1)).await?;
     assert_eq!(queue(&mut client).await?, [""; 0]);
     Ok(())
@@ -567,6 +563,10 @@ async fn connect(etcd: &Server) -> Result<Client> {
     Ok(Client::connect([etcd.address().to_string()], None).await?)
 }
 
+async fn connect_by(proxy: &Proxy) -> Result<Client> {
+    Ok(Client::connect([proxy.address().to_string()], None).await?)
+}
+
 /// A task that waits for the lock.
 fn waiter(mutex: &Mutex) -> JoinHandle<Result<Guard>> {
     let mutex = mutex.clone();
@@ -655,100 +655,5 @@ impl Go {
 
     fn key(&self) -> String {
         format!("{NAME}/{:x}", self.0)
-    }
-}
-
-/// Stands between a client and etcd, and can lose or hold up what they send.
-struct Proxy {
-    address: SocketAddr,
-    wires: Arc<Shared<Wires>>,
-}
-
-/// The connections since the last cut, and what becomes of what is sent on them.
-#[derive(Default)]
-struct Wires {
-    requests: Arc<AtomicU8>,
-    answers: Arc<AtomicU8>,
-    clients: Vec<TcpStream>,
-}
-
-const PASS: u8 = 0;
-const LOSE: u8 = 1;
-const HOLD: u8 = 2;
-/// As `HOLD`, and there is something.
-const HOLDS: u8 = 3;
-
-impl Proxy {
-    fn to(server: SocketAddr) -> Result<Proxy> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let proxy = Proxy { address: listener.local_addr()?, wires: Arc::default() };
-        let wires = proxy.wires.clone();
-        thread::spawn(move || -> Result<()> {
-            loop {
-                let (client, _) = listener.accept()?;
-                let server = TcpStream::connect(server)?;
-                client.set_nodelay(true)?;
-                server.set_nodelay(true)?;
-                let (client2, server2) = (client.try_clone()?, server.try_clone()?);
-                let mut wires = wires.lock().unwrap();
-                wires.clients.push(client.try_clone()?);
-                let (requests, answers) = (wires.requests.clone(), wires.answers.clone());
-                thread::spawn(move || pass(client, server, &requests));
-                thread::spawn(move || pass(server2, client2, &answers));
-            }
-        });
-        Ok(proxy)
-    }
-
-    async fn connect(&self) -> Result<Client> {
-        Ok(Client::connect([self.address.to_string()], None).await?)
-    }
-
-    fn swallow_answers(&self) {
-        self.wires.lock().unwrap().answers.store(LOSE, Ordering::SeqCst);
-    }
-
-    /// Until what this returns is set to `PASS`.
-    fn hold_answers(&self) -> Arc<AtomicU8> {
-        let answers = self.wires.lock().unwrap().answers.clone();
-        answers.store(HOLD, Ordering::SeqCst);
-        answers
-    }
-
-    fn hold_requests(&self) -> Arc<AtomicU8> {
-        let requests = self.wires.lock().unwrap().requests.clone();
-        requests.store(HOLD, Ordering::SeqCst);
-        requests
-    }
-
-    fn holds(&self) -> bool {
-        let wires = self.wires.lock().unwrap();
-        [&wires.requests, &wires.answers].iter().any(|wire| wire.load(Ordering::SeqCst) == HOLDS)
-    }
-
-    /// Ends the connections for the client; what is held up still gets to etcd. On the next ones
-    /// everything passes.
-    fn cut(&self) {
-        let wires = std::mem::take(&mut *self.wires.lock().unwrap());
-        for client in wires.clients {
-            let _ = client.shutdown(Shutdown::Write);
-        }
-    }
-}
-
-fn pass(mut from: TcpStream, mut to: TcpStream, wire: &AtomicU8) -> Result<()> {
-    let mut buffer = [0; 4096];
-    loop {
-        let length = from.read(&mut buffer)?;
-        if length == 0 {
-            return Ok(());
-        }
-        let _ = wire.compare_exchange(HOLD, HOLDS, Ordering::SeqCst, Ordering::SeqCst);
-        while wire.load(Ordering::SeqCst) == HOLDS {
-            thread::sleep(Duration::from_millis(1));
-        }
-        if wire.load(Ordering::SeqCst) == PASS {
-            to.write_all(&buffer[..length])?;
-        }
     }
 }
