@@ -30,17 +30,16 @@ impl Session {
     /// grants no less than 1.5 of its election timeouts. Fails if it refuses, or has not answered
     /// after `ttl` or [`CONNECT_TIMEOUT`], whichever is less.
     pub async fn open(client: &Client, ttl: Duration) -> Result<Session> {
-        let mut asked = Instant::now();
-        let limit = asked + ttl.min(CONNECT_TIMEOUT);
-        let grant = insist(
-            || Instant::now() < limit,
-            || {
-                asked = Instant::now();
-                let mut leases = client.lease_client();
-                async move { leases.grant(ttl.as_secs_f64().ceil() as i64, None).await }
-            },
-        );
-        let (grant, _) = grant.await.context("cannot open a session")?;
+        let limit = Instant::now() + ttl.min(CONNECT_TIMEOUT);
+        let (asked, grant) = loop {
+            let (asked, mut leases) = (Instant::now(), client.lease_client());
+            let grant = leases.grant(ttl.as_secs_f64().ceil() as i64, None);
+            match attempt(grant).await.context("cannot open a session")? {
+                Ok(grant) => break (asked, grant),
+                Err(error) if asked > limit => return Err(error).context("cannot open a session"),
+                Err(_) => {} // granted or not, nobody needs the lease
+            }
+        };
         let (lease, ttl) = (grant.id(), Duration::from_secs(grant.ttl().unsigned_abs()));
         let (tell, deadline) = watch::channel(asked + ttl);
         let (client, numbers) = (Arc::new(client.clone()), Arc::default());
@@ -88,29 +87,28 @@ impl Session {
     /// Carries out a transaction, or has etcd refuse it, for as long as the session lives. True:
     /// it was sent more than once, and may be carried out as often, even later.
     pub(crate) async fn txn(&self, txn: Txn) -> Result<(TxnResponse, bool)> {
-        let send = || {
-            let (mut kv, txn) = (self.client.kv_client(), txn.clone());
-            async move { kv.txn(txn).await }
-        };
-        insist(|| self.is_alive(), send).await
+        let (mut kv, mut repeated) = (self.client.kv_client(), false);
+        loop {
+            match attempt(kv.txn(txn.clone())).await? {
+                Ok(answer) => return Ok((answer, repeated)),
+                Err(error) if !self.is_alive() => return Err(error),
+                Err(_) => repeated = true,
+            }
+        }
     }
 }
 
-/// Sends a request until it is answered, or refused, or no longer wanted. True: more than once.
-async fn insist<T, F: Future<Output = Result<T, Error>>>(
-    wanted: impl Fn() -> bool,
-    mut send: impl FnMut() -> F,
-) -> Result<(T, bool)> {
-    let (mut refused, mut repeated) = (false, false);
-    loop {
-        let attempt = async { send().await.inspect_err(|error| refused = is_refusal(error)) };
-        match within(REQUEST_TIMEOUT, attempt).await {
-            // A member may be down or frozen, or the cluster be electing a leader.
-            Err(_) if !refused && wanted() => sleep(Duration::from_millis(50)).await,
-            answer => return Ok((answer?, repeated)),
-        }
-        repeated = true;
+/// Sends a request. The inner error is no answer of etcd: it can be sent again, after a pause.
+async fn attempt<T>(request: impl Future<Output = Result<T, Error>>) -> Result<Result<T>> {
+    let mut refused = false;
+    let request = async { request.await.inspect_err(|error| refused = is_refusal(error)) };
+    let answer = within(REQUEST_TIMEOUT, request).await;
+    if answer.is_err() && !refused {
+        // A member may be down or frozen, or the cluster be electing a leader.
+        sleep(Duration::from_millis(50)).await;
+        return Ok(answer);
     }
+    answer.map(Ok)
 }
 
 /// Whether etcd would say no again. In gRPC's numbers: InvalidArgument, NotFound (the lease),
