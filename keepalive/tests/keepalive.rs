@@ -3,20 +3,14 @@ use common::server::Server;
 use etcd_client::Client;
 use testing::{Program, program_at};
 
-/// The README, and its last part before the exercises, so that both are followed at the same time.
-fn readme() -> (&'static str, &'static str) {
-    let readme = include_str!("../README.md");
-    readme.split_once("\n## What can go wrong\n").expect("the README has lost a heading")
-}
-
 #[test]
 fn prints_what_the_readme_shows() -> Result<()> {
-    testing::follow(readme().0, include_str!("../src/main.rs"))
+    testing::follow_the_good(include_str!("../README.md"), include_str!("../src/main.rs"))
 }
 
 #[test]
 fn goes_wrong_as_the_readme_shows() -> Result<()> {
-    testing::follow(readme().1, include_str!("../src/main.rs"))
+    testing::follow_the_bad(include_str!("../README.md"), include_str!("../src/main.rs"))
 }
 
 #[test]

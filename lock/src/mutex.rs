@@ -17,7 +17,8 @@ use crate::session::Session;
 /// and with them `etcdctl lock` and Go's `concurrency.Mutex`.
 ///
 /// As with these two, all keys below `name/` are its queue: do not name one lock `a` and
-/// another `a/b`, since `a` would wait for `a/b` too.
+/// another `a/b`, since `a` would wait for `a/b` too. Where etcd has users, it takes permission to
+/// read and write what begins with `name/` and with `name!`.
 #[derive(Clone)]
 pub struct Mutex {
     session: Session,

@@ -18,7 +18,7 @@ use common::server::Server;
 
 pub use desk::{Desk, program_at, program_with};
 pub use proxy::{Held, Proxy};
-pub use readme::{follow, follow_from_nothing, follow_untouched};
+pub use readme::{follow, follow_from_nothing, follow_the_bad, follow_the_good, follow_untouched};
 
 /// How long a test waits for what is due; only a broken program takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);

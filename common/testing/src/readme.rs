@@ -40,6 +40,17 @@ pub fn follow(readme: &str, program: &str) -> Result<()> {
     follow_quoting(chapter, program)
 }
 
+/// The same up to *What can go wrong*, and (below) from there on: two tests save time.
+pub fn follow_the_good(readme: &str, program: &str) -> Result<()> {
+    follow(readme.split_once(WRONG).context("no such heading")?.0, program)
+}
+
+pub fn follow_the_bad(readme: &str, program: &str) -> Result<()> {
+    follow(readme.split_once(WRONG).context("no such heading")?.1, program)
+}
+
+const WRONG: &str = "\n## What can go wrong\n";
+
 /// Follows the exercises of a chapter. What they quote must stand in an experiment.
 pub(crate) fn follow_exercises(readme: &str, experiments: &[&str]) -> Result<()> {
     let (_, exercises) = parts(readme);
