@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::server::{Cluster, freeze};
-use common::{REQUEST_TIMEOUT, connect, within};
+use common::{Failover, REQUEST_TIMEOUT, connect, plain_options, within};
 use etcd_client::{Client, GetOptions};
 use lock::{Guard, Mutex, Session};
 use tokio::time::sleep;
@@ -114,7 +114,7 @@ async fn write(cluster: &Cluster) -> Result<()> {
 
 async fn client(cluster: &Cluster) -> Result<Client> {
     let endpoints: Vec<_> = cluster.members.iter().map(|m| m.address().to_string()).collect();
-    Ok(Client::connect(endpoints, None).await?)
+    Ok(Client::connect_with_balanced_channel(endpoints, Some(plain_options()), Failover).await?)
 }
 
 /// A process that holds the lock and does what it is told.

@@ -71,7 +71,7 @@ impl Session {
     }
 
     /// Ends the session and revokes its lease, which passes its locks on. Fails if the lease was
-    /// gone before, or etcd does not answer for a TTL; by then it has run out.
+    /// gone before, or etcd cannot be reached, or does not answer for a TTL: it runs out by itself.
     pub async fn close(self) -> Result<()> {
         drop(self.renewal); // those who wait in this session need not wait for etcd's answer
         let revoked = within(self.ttl, self.client.lease_client().revoke(self.lease)).await;
