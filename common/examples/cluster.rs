@@ -60,7 +60,9 @@ fn secure() -> Result<Cluster> {
 
 #[cfg(not(feature = "tls"))]
 fn secure() -> Result<Cluster> {
-    bail!("TLS takes: cargo run -p common --example cluster --features common/tls -- tls")
+    let words: Vec<_> = env::args().skip(1).collect();
+    let words = words.join(" ");
+    bail!("TLS takes: cargo run -p common --example cluster --features common/tls -- {words}")
 }
 
 /// Says which member leads, and which have ended, for ever.

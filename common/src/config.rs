@@ -42,6 +42,12 @@ impl Target {
         };
         // An etcd that we started would have neither users nor TLS.
         let local = address.filter(|_| user.is_none() && files.is_none());
+        let advice = match (local, address) {
+            (None, Some(_)) => {
+                "none is started, as ETCDCTL_USER, ETCDCTL_CACERT or ETCDCTL_CERT is set; unset it"
+            }
+            _ => advice,
+        };
         let (endpoints, options) = tls::secure(endpoints, files, plain_options())?;
         Ok(Target { endpoints, local, options, user, advice })
     }
@@ -65,6 +71,11 @@ pub(crate) struct User {
 }
 
 impl User {
+    /// The name, less what may be a password: with `ETCDCTL_PASSWORD`, a colon parts nothing.
+    pub(crate) fn shown(&self) -> &str {
+        self.name.split(':').next().unwrap_or_default()
+    }
+
     fn from_env() -> Result<Option<User>> {
         let Some(user) = variable("ETCDCTL_USER")? else { return Ok(None) };
         // With a password of its own, all of it is the name, colons and all.
@@ -76,6 +87,7 @@ impl User {
                  set ETCDCTL_PASSWORD, or write name:password"
             ),
         };
+        ensure!(!name.is_empty(), "ETCDCTL_USER is set, but has no name before the colon");
         Ok(Some(User { name, password }))
     }
 }

@@ -1,6 +1,6 @@
 //! Reaching the etcd that is meant.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use etcd_client::{BalancedChannelBuilder, Client, Error};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,8 +20,11 @@ impl Target {
         for (index, endpoint) in self.endpoints.iter().enumerate() {
             let options = Some(self.options.clone());
             let client = Client::connect_with_balanced_channel([endpoint], options, Failover).await;
-            let client =
-                client.map_err(|error| anyhow!("cannot use {endpoint}: {}", short(&error)))?;
+            let client = client.map_err(|error| {
+                let secure = endpoint.starts_with("https://");
+                let with = if secure { " with ETCDCTL_CERT and ETCDCTL_KEY" } else { "" };
+                anyhow!("cannot use {endpoint}{with}: {}", short(&error))
+            })?;
             let (endpoint, sender) = (endpoint.clone(), sender.clone());
             let has_user = self.user.is_some();
             asking.spawn(async move {
@@ -60,9 +63,17 @@ impl Target {
             }
         }
         if there.is_empty() {
-            let causes = without.iter().map(|(endpoint, cause)| format!("{endpoint}: {cause}"));
+            // Each cause once, with all addresses.
+            let mut causes: Vec<(String, String)> = Vec::new();
+            for (endpoint, cause) in without {
+                match causes.iter_mut().find(|(_, known)| *known == cause) {
+                    Some((endpoints, _)) => *endpoints += &format!(", {endpoint}"),
+                    None => causes.push((endpoint, cause)),
+                }
+            }
+            let causes = causes.iter().map(|(endpoints, cause)| format!("{endpoints}: {cause}"));
             let causes: Vec<_> = causes.collect();
-            bail!("cannot reach etcd at {} ({})", causes.join(", nor at "), self.advice);
+            bail!("cannot reach etcd at {} ({})", causes.join("; nor at "), self.advice);
         }
         Ok(Answers { there, without })
     }
@@ -80,26 +91,40 @@ impl Target {
             Client::connect_with_balanced_channel(&endpoints, Some(options), channel.clone())
         };
         let anonymous = self.options.clone();
-        let Some(User { name, password }) = &self.user else {
+        let Some(user) = &self.user else {
             return Ok(connect(anonymous).await?);
         };
+        let known = anonymous.clone().with_user(&user.name, &user.password);
         // A member forgets its tokens when it ends, and those not used for 5 minutes.
-        let known = anonymous.clone().with_user(name, password).with_auto_token_refresh(true);
-        let cause = match timeout(CONNECT_TIMEOUT, connect(known)).await {
-            Ok(Ok(client)) => return Ok(client),
-            // Nobody needs a name there. etcdctl goes on without it, too.
-            Ok(Err(error)) if code(&error) == Some(Code::FailedPrecondition) => {
-                return Ok(connect(anonymous).await?);
-            }
-            Ok(Err(error)) => short(&error),
-            Err(_) => NO_ANSWER.to_owned(),
-        };
-        bail!("{name} cannot log in at {}: {cause}", endpoints.join(", "))
+        let known = known.with_auto_token_refresh(true);
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        loop {
+            let cause = match timeout(REQUEST_TIMEOUT, connect(known.clone())).await {
+                Ok(Ok(client)) => return Ok(client),
+                // Nobody needs a name there. etcdctl goes on without it, too.
+                Ok(Err(error)) if code(&error) == Some(Code::FailedPrecondition) => {
+                    return Ok(connect(anonymous).await?);
+                }
+                Ok(Err(error)) if code(&error) == Some(Code::InvalidArgument) => {
+                    let (name, at) = (user.shown(), endpoints.join(", "));
+                    bail!("{name} cannot log in at {at}: {}", short(&error));
+                }
+                Ok(Err(error)) => short(&error),
+                Err(_) => NO_ANSWER.to_owned(),
+            };
+            // The member has gone, or a leader is elected: another attempt does no harm.
+            ensure!(
+                Instant::now() < deadline,
+                "cannot log in at {}: {cause}",
+                endpoints.join(", ")
+            );
+            sleep(PAUSE).await;
+        }
     }
 
     /// Who we are, and where.
     pub(crate) fn who(&self) -> String {
-        let name = self.user.as_ref().map_or("without ETCDCTL_USER", |user| &user.name);
+        let name = self.user.as_ref().map_or("without ETCDCTL_USER", User::shown);
         format!("{name}, at {}", self.endpoints.join(", "))
     }
 }

@@ -190,6 +190,8 @@ fn short(error: &Error) -> String {
         {
             LOST.to_owned()
         }
+        // As the TLS library has it.
+        _ if text.contains("close_notify") => LOST.to_owned(),
         _ => text,
     }
 }

@@ -135,8 +135,8 @@ async fn two_of_three_are_dead() -> Result<()> {
     let [a, b, c] = [0, 1, 2].map(|index| cluster.members[index].endpoint());
     let error = format!(
         "Error: cannot reach etcd at {a}: it has no leader, as it does not see a majority of its \
-         cluster, nor at {b}: connection refused, nor at {c}: connection refused (named by \
-         ETCDCTL_ENDPOINTS; unset it to use an etcd on this machine)"
+         cluster; nor at {b}, {c}: connection refused (named by ETCDCTL_ENDPOINTS; unset it to \
+         use an etcd on this machine)"
     );
     ensure!(status.code() == Some(1) && lines == [error], "{status}: {lines:#?}");
 

@@ -58,7 +58,7 @@ fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
         (&at, [other, cert, key], "invalid peer certificate: BadSignature ("),
         (&name, [ca, cert, key], "invalid peer certificate: certificate not valid for name"),
         (&at, [ca, "", ""], check),
-        (&at, [ca, other, key], "keys may not be consistent: KeyMismatch"),
+        (&at, [ca, other, key], " with ETCDCTL_CERT and ETCDCTL_KEY: keys may not be consistent"),
         (&plain, [ca, cert, key], "what answers there is not etcd, or expects TLS ("),
     ] {
         let lines = put_get(endpoint, files)?;

@@ -47,7 +47,11 @@ async fn a_user_is_let_in_and_others_are_told_why_not() -> Result<()> {
         (&[("ETCDCTL_USER", "nobody:secret")], format!("nobody {refused}")),
         (
             &[("ETCDCTL_USER", "anna:secret"), ("ETCDCTL_PASSWORD", "secret")],
-            format!("anna:secret {refused}"),
+            format!("anna {refused}"), // of that name it shows no more
+        ),
+        (
+            &[("ETCDCTL_USER", ":secret")],
+            "ETCDCTL_USER is set, but has no name before the colon".to_owned(),
         ),
         (
             &[("ETCDCTL_USER", "anna")],

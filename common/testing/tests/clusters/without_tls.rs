@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use common::server::Server;
-use testing::{Program, program_at, program_with};
+use testing::{Desk, Program, program_at, program_with};
 
 #[test]
 fn programs_tell_how_to_build_them_with_tls() -> Result<()> {
@@ -26,6 +26,22 @@ fn programs_tell_how_to_build_them_with_tls() -> Result<()> {
     command.env("ETCDCTL_CERT", "/no/such");
     let (lines, _) = Program::start(command)?.end()?;
     ensure!(lines == ["Error: ETCDCTL_CERT is set, and ETCDCTL_KEY is not: it takes both"]);
+    Ok(())
+}
+
+#[test]
+fn no_etcd_is_started_for_a_user() -> Result<()> {
+    let desk = Desk::new()?;
+    let mut command = desk.command("put-get")?;
+    command.env("ETCDCTL_USER", "anna:secret");
+    let (lines, status) = Program::start(command)?.end()?;
+    ensure!(status.code() == Some(1), "{status}");
+    let error = format!(
+        "Error: cannot reach etcd at {}: connection refused (none is started, as ETCDCTL_USER, \
+         ETCDCTL_CACERT or ETCDCTL_CERT is set; unset it)",
+        desk.address
+    );
+    ensure!(lines == [error], "{lines:?}");
     Ok(())
 }
 
