@@ -25,24 +25,11 @@ impl Target {
                 let with = if secure { " with ETCDCTL_CERT and ETCDCTL_KEY" } else { "" };
                 anyhow!("cannot use {endpoint}{with}: {}", short(&error))
             })?;
-            let (endpoint, sender) = (endpoint.clone(), sender.clone());
-            let has_user = self.user.is_some();
+            let (endpoint, has_user) = (endpoint.clone(), self.user.is_some());
+            let sender = sender.clone();
             asking.spawn(async move {
-                loop {
-                    let cause = match timeout(REQUEST_TIMEOUT, ask(client.clone())).await {
-                        Ok(Err(error)) if !(has_user && wants_user(&error)) => {
-                            explain(&endpoint, &error)
-                        }
-                        Ok(_) => break sender.send((index, Ok(client))),
-                        Err(_) => NO_ANSWER.to_owned(),
-                    };
-                    let may_pass = [NO_ANSWER, NO_LEADER].contains(&&*cause);
-                    sender.send((index, Err(cause)))?;
-                    if !may_pass {
-                        break Ok(());
-                    }
-                    sleep(PAUSE).await;
-                }
+                let told = |answer| sender.send((index, answer)).is_ok();
+                keep_asking(client, endpoint, has_user, told).await;
             });
         }
         drop(sender); // those of the tasks end with them
@@ -63,17 +50,7 @@ impl Target {
             }
         }
         if there.is_empty() {
-            // Each cause once, with all addresses.
-            let mut causes: Vec<(String, String)> = Vec::new();
-            for (endpoint, cause) in without {
-                match causes.iter_mut().find(|(_, known)| *known == cause) {
-                    Some((endpoints, _)) => *endpoints += &format!(", {endpoint}"),
-                    None => causes.push((endpoint, cause)),
-                }
-            }
-            let causes = causes.iter().map(|(endpoints, cause)| format!("{endpoints}: {cause}"));
-            let causes: Vec<_> = causes.collect();
-            bail!("cannot reach etcd at {} ({})", causes.join("; nor at "), self.advice);
+            bail!("cannot reach etcd at {} ({})", each_cause_once(without), self.advice);
         }
         Ok(Answers { there, without })
     }
@@ -151,6 +128,43 @@ pub(crate) async fn ask(mut client: Client) -> Result<(), Error> {
             answer => return answer.map(drop),
         }
     }
+}
+
+/// Asks a server until the answer is final, and tells each answer.
+async fn keep_asking(
+    client: Client,
+    endpoint: String,
+    has_user: bool,
+    tell: impl Fn(Result<Client, String>) -> bool,
+) {
+    loop {
+        let cause = match timeout(REQUEST_TIMEOUT, ask(client.clone())).await {
+            Ok(Err(error)) if !(has_user && wants_user(&error)) => explain(&endpoint, &error),
+            Err(_) => NO_ANSWER.to_owned(),
+            Ok(_) => {
+                tell(Ok(client));
+                return;
+            }
+        };
+        let may_pass = [NO_ANSWER, NO_LEADER].contains(&&*cause);
+        if !tell(Err(cause)) || !may_pass {
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// The causes, each with all the endpoints that have it.
+fn each_cause_once(without: Vec<(String, String)>) -> String {
+    let mut causes: Vec<(String, String)> = Vec::new();
+    for (endpoint, cause) in without {
+        match causes.iter_mut().find(|(_, known)| *known == cause) {
+            Some((endpoints, _)) => *endpoints += &format!(", {endpoint}"),
+            None => causes.push((endpoint, cause)),
+        }
+    }
+    let causes = causes.iter().map(|(endpoints, cause)| format!("{endpoints}: {cause}"));
+    causes.collect::<Vec<_>>().join("; nor at ")
 }
 
 /// Why a server cannot be used that has answered like this.

@@ -45,7 +45,8 @@ const NO_ANSWER: &str = "no answer";
 /// # Errors
 ///
 /// One line that names each address with the cause: within [`CONNECT_TIMEOUT`],
-/// or within [`server::START_LIMIT`] if an etcd had to be started.
+/// with a user up to twice that, or within [`server::START_LIMIT`] if an etcd had
+/// to be started.
 pub async fn connect() -> Result<Client> {
     let target = Target::from_env()?;
     if let Some(address) = target.local
