@@ -1,0 +1,74 @@
+//! The code that etcd-client was built from is what the real `tonic-prost-build` generates.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use etcd_client as _; // so that it has been built
+use proc_macro2::{TokenStream, TokenTree};
+
+/// Fingerprints of what tonic-prost-build 0.14.9 generated for etcd-client 0.21.1 with an installed
+/// protoc, without comments. Another version of etcd-client has others: run its build with the real
+/// crate (without `[patch.crates-io]`), and this test says what they are.
+const REAL: [(&str, u64); 5] = [
+    ("authpb.rs", 0x99106521626f964e),
+    ("etcdserverpb.rs", 0x8fe011296342ce9d),
+    ("mvccpb.rs", 0x08e3d23a38e02ad8),
+    ("v3electionpb.rs", 0x1465a414d161d422),
+    ("v3lockpb.rs", 0x7680040a105dc929),
+];
+
+#[test]
+fn etcd_client_is_built_from_the_code_that_the_real_crate_generates() -> Result<()> {
+    // A test is built into target/debug/deps, what build scripts write goes beside that folder.
+    let test = env::current_exe()?;
+    let builds = test.ancestors().nth(2).context("this test is in no folder")?.join("build");
+    let mut outputs = Vec::new();
+    for build in fs::read_dir(&builds)? {
+        let build = build?;
+        if build.file_name().to_string_lossy().starts_with("etcd-client-") {
+            let output = build.path().join("out");
+            if let Ok(written) = output.join("etcdserverpb.rs").metadata() {
+                outputs.push((written.modified()?, output));
+            }
+        }
+    }
+    let (_, newest) = outputs.into_iter().max().context("etcd-client has not been built")?;
+    let found = REAL.map(|(file, _)| Ok((file, fingerprint(&newest.join(file))?)));
+    let found = found.into_iter().collect::<Result<Vec<_>>>()?;
+    ensure!(found == REAL, "{found:#?}");
+    Ok(())
+}
+
+/// FNV-1a over the code's tokens, less the comments. The standard library promises no hash that
+/// stays the same.
+fn fingerprint(file: &Path) -> Result<u64> {
+    let code = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+    let tokens = TokenStream::from_str(&code).map_err(|error| anyhow!("{error}"))?;
+    let text = without_comments(tokens).to_string();
+    Ok(text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
+}
+
+/// A doc comment is the two tokens `#` and `[doc = "..."]`.
+fn without_comments(tokens: TokenStream) -> TokenStream {
+    let mut kept: Vec<TokenTree> = Vec::new();
+    for token in tokens {
+        let TokenTree::Group(group) = token else {
+            kept.push(token);
+            continue;
+        };
+        let first = group.stream().into_iter().next().map(|token| token.to_string());
+        let after_hash = kept.last().is_some_and(|token| token.to_string() == "#");
+        if after_hash && first.as_deref() == Some("doc") {
+            kept.pop();
+        } else {
+            let inner = without_comments(group.stream());
+            kept.push(proc_macro2::Group::new(group.delimiter(), inner).into());
+        }
+    }
+    kept.into_iter().collect()
+}
