@@ -55,7 +55,7 @@ async fn main() -> Result<()> {
 /// Three members that show a certificate, and want to see one.
 #[cfg(feature = "tls")]
 fn secure() -> Result<Cluster> {
-    Cluster::start_secure(true, &[])
+    Cluster::start_secure(true)
 }
 
 #[cfg(not(feature = "tls"))]

@@ -20,9 +20,7 @@ async fn main() -> Result<()> {
     let s2 = Session::open(&client, TTL).await?;
     let result = unless_interrupted(compete(client, &s1, &s2)).await;
     // Also after Ctrl-C: whoever waits for our locks need not wait for the TTL.
-    s1.close().await?;
-    s2.close().await?;
-    result
+    result.and(s1.close().await).and(s2.close().await)
 }
 
 async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {

@@ -6,7 +6,6 @@
 //! ```
 
 use std::env;
-use std::ffi::OsString;
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +15,7 @@ use etcd_client::WatchOptions;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let key = env::args_os().nth(1).map_or(b"testkey".into(), OsString::into_encoded_bytes);
+    let key = env::args_os().nth(1).map_or(b"testkey".into(), |key| key.into_encoded_bytes());
     let mut client = connect().await?;
 
     // The revision to watch from; 0 is from now on.

@@ -141,20 +141,19 @@ impl Cluster {
     /// The same with TLS: the members show a certificate for 127.0.0.1 and, if `clients`, want to
     /// see one too. [`file`](Cluster::file) says where the client's files are.
     #[cfg(feature = "tls")]
-    pub fn start_secure(clients: bool, flags: &[&str]) -> Result<Cluster> {
+    pub fn start_secure(clients: bool) -> Result<Cluster> {
         let folder = temporary_folder()?;
         super::certificates::make(folder.path())?;
         // The members run in that folder.
-        let mut all = vec!["--cert-file=server.pem", "--key-file=server.key"];
+        let mut flags = vec!["--cert-file=server.pem", "--key-file=server.key"];
         if clients {
-            all.extend(["--client-cert-auth", "--trusted-ca-file=ca.pem"]);
+            flags.extend(["--client-cert-auth", "--trusted-ca-file=ca.pem"]);
         }
-        all.extend(flags);
         let path = |name| folder.path().join(name).display().to_string();
         let files =
             Files { ca: Some(path("ca.pem")), own: Some((path("client.pem"), path("client.key"))) };
         let options = with_tls(plain_options(), Some(files))?;
-        Cluster::start_in(folder, &all, options)
+        Cluster::start_in(folder, &flags, options)
     }
 
     /// The path of a file of a secure cluster: `ca.pem`, who vouches for the members; `client.pem`

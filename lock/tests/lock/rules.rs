@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use common::server::{Cluster, Server};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp,
-    WatchOptions,
+    Client, Compare, CompareOp, ConnectOptions, GetOptions, PutOptions, SortOrder, SortTarget, Txn,
+    TxnOp, WatchOptions,
 };
 use lock::{Guard, Mutex, Session};
 use testing::Proxy;
@@ -281,6 +281,22 @@ async fn a_session_lives_beyond_its_ttl_and_is_lost_within_it() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_session_outlives_the_token_of_its_user() -> Result<()> {
+    let mut etcd = Server::start()?;
+    common::server::add_users(&mut connect(&etcd).await?).await?;
+    let anna = ConnectOptions::new().with_user("anna", "secret").with_auto_token_refresh(true);
+    let client = Client::connect([etcd.endpoint()], Some(anna)).await?;
+    let session = Session::open(&client, 2 * SHORT).await?;
+    let held = Mutex::new(&session, NAME).lock().await?;
+    // etcd keeps its tokens in memory. The holder is busy and asks nothing of etcd.
+    etcd.restart()?;
+    sleep(3 * SHORT).await;
+    ensure!(session.is_alive(), "the session is lost");
+    ensure!(held.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_renewal_that_is_answered_too_late_does_not_bring_the_session_back() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
@@ -510,12 +526,7 @@ async fn ctrl_c_and_sigterm_close_the_sessions_of_the_program() -> Result<()> {
 #[tokio::test]
 async fn a_killed_holder_frees_the_lock_within_its_ttl_and_a_second() -> Result<()> {
     let etcd = Server::start()?;
-    let mut client = connect(&etcd).await?;
-    let session = Session::open(&client, LONG).await?;
-    let mutex = Mutex::new(&session, NAME);
-    let held = mutex.lock().await?;
-    let program = program(&etcd)?;
-    queue_of(&mut client, 2).await?;
+    let (_session, mutex, held, program, _) = program_that_waits(&etcd).await?;
     let frozen = common::server::freeze(program.id())?;
     ensure!(held.unlock().await?);
     ensure!(mutex.try_lock().await?.is_none(), "the program has it");
@@ -533,12 +544,7 @@ async fn a_killed_holder_frees_the_lock_within_its_ttl_and_a_second() -> Result<
 #[tokio::test]
 async fn a_killed_waiter_holds_nobody_up_for_longer_than_its_ttl_and_a_second() -> Result<()> {
     let etcd = Server::start()?;
-    let mut client = connect(&etcd).await?;
-    let session = Session::open(&client, LONG).await?;
-    let mutex = Mutex::new(&session, NAME);
-    let held = mutex.lock().await?;
-    let program = program(&etcd)?;
-    queue_of(&mut client, 2).await?;
+    let (_session, mutex, held, program, mut client) = program_that_waits(&etcd).await?;
     let behind = waiter(&mutex);
     queue_of(&mut client, 3).await?;
 
@@ -549,6 +555,20 @@ async fn a_killed_waiter_holds_nobody_up_for_longer_than_its_ttl_and_a_second() 
     let took = begin.elapsed();
     ensure!(took < Duration::from_secs(5 + 1), "{took:?}");
     Ok(())
+}
+
+/// The chapter's program, which waits for a lock that we have.
+#[cfg(unix)]
+async fn program_that_waits(
+    etcd: &Server,
+) -> Result<(Session, Mutex, Guard, testing::Program, Client)> {
+    let mut client = connect(etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    let held = mutex.lock().await?;
+    let program = program(etcd)?;
+    queue_of(&mut client, 2).await?;
+    Ok((session, mutex, held, program, client))
 }
 
 /// Starts the chapter's program.

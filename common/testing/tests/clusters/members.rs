@@ -66,8 +66,7 @@ pub async fn chapters_go_on(
     let keepalive = start("keepalive")?;
     keepalive.expect("ttl: 5")?;
     let lock = start("lock")?;
-    let queue = GetOptions::new().with_prefix().with_count_only();
-    while client.get("/my-lock/", Some(queue.clone())).await?.count() < 2 {}
+    until_two_wait(&mut client).await?;
 
     let victim = cluster.members[0].endpoint();
     let (_frozen, cause) = match fault {
@@ -107,6 +106,13 @@ pub async fn chapters_go_on(
     watch.expect("DELETE \"testkey\" : \"\"")
 }
 
+/// Waits until the chapter's program is in the queue, behind the key that was put for it.
+async fn until_two_wait(client: &mut Client) -> Result<()> {
+    let queue = GetOptions::new().with_prefix().with_count_only();
+    while client.get("/my-lock/", Some(queue.clone())).await?.count() < 2 {}
+    Ok(())
+}
+
 /// A client of the members that nothing happens to.
 async fn survivors(cluster: &Cluster) -> Result<Client> {
     let endpoints = cluster.members[1..].iter().map(|member| member.endpoint());
@@ -120,10 +126,16 @@ async fn two_of_three_are_dead() -> Result<()> {
     let mut cluster = Cluster::start()?;
     let endpoints = cluster.endpoints();
     let start = |chapter| Program::start(program_with(&endpoints, chapter)?);
+    let mut client = survivors(&cluster).await?;
+    client.put("/my-lock//another", "", None).await?;
     let watch = start("watch")?;
     watch.expect("watching testkey")?;
+    let lease = start("lease")?;
+    lease.expect("foo is set, for 5 seconds")?;
     let keepalive = start("keepalive")?;
     keepalive.expect("ttl: 5")?;
+    let lock = start("lock")?;
+    until_two_wait(&mut client).await?;
     // Not the one to which they talk: without a majority it ends their streams.
     for member in &mut cluster.members[1..] {
         member.kill()?;
@@ -140,11 +152,17 @@ async fn two_of_three_are_dead() -> Result<()> {
     );
     ensure!(status.code() == Some(1) && lines == [error], "{status}: {lines:#?}");
 
-    for chapter in [watch, keepalive] {
+    let unreachable = format!("cannot reach etcd at {a}, {b}, {c}: ");
+    for (chapter, error) in [
+        (watch, &*unreachable),
+        (lease, &unreachable),
+        (keepalive, &unreachable),
+        (lock, "Error: cannot lock /my-lock/: the session is lost"),
+    ] {
         let (lines, status) = chapter.end()?;
         ensure!(status.code() == Some(1), "{status}: {lines:#?}");
         let shown = lines.join(" ");
-        ensure!(shown.contains(&format!("cannot reach etcd at {a}, {b}, {c}: ")), "{shown}");
+        ensure!(shown.contains(error), "{shown}");
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::members::{Fault, Member, chapters_go_on};
 
 #[tokio::test]
 async fn chapters_with_tls_and_a_user_survive_the_leader() -> Result<()> {
-    let mut cluster = Cluster::start_secure(true, &[])?;
+    let mut cluster = Cluster::start_secure(true)?;
     let options = Some(cluster.options.clone());
     let mut client = Client::connect([cluster.members[0].endpoint()], options).await?;
     add_users(&mut client).await?;
@@ -38,7 +38,7 @@ fn put_get(endpoint: &str, files: [&str; 3]) -> Result<Vec<String>> {
 
 #[test]
 fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
-    let cluster = Cluster::start_secure(true, &[])?;
+    let cluster = Cluster::start_secure(true)?;
     let path = |name| cluster.file(name).display().to_string();
     let [ca, cert, key, other] = ["ca.pem", "client.pem", "client.key", "other.pem"].map(path);
     let [ca, cert, key, other] = [&*ca, &cert, &key, &other];
@@ -77,6 +77,17 @@ fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
 
     let together = put_get(&format!("{at},{plain}"), [ca, cert, key])?;
     ensure!(together[0].ends_with(" together: with and without TLS"), "{together:?}");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_wants_no_certificate_of_ours_is_verified_all_the_same() -> Result<()> {
+    let cluster = Cluster::start_secure(false)?;
+    let at = cluster.members[0].endpoint();
+    let path = |name| cluster.file(name).display().to_string();
+    ensure!(put_get(&at, [&path("ca.pem"), "", ""])? == ["testkey,testvalues"]);
+    let lines = put_get(&at, [&path("other.pem"), "", ""])?;
+    ensure!(lines[0].contains("invalid peer certificate: BadSignature"), "{lines:?}");
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! An etcd that has users.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use common::server::{Server, add_users};
-use etcd_client::{Client, RoleRevokePermissionOptions};
+use etcd_client::{Client, ConnectOptions, RoleRevokePermissionOptions};
 use testing::{Program, program_at};
+use tokio::time::sleep;
 
 async fn with_users(etcd: &Server) -> Result<Client> {
     let mut client = Client::connect([etcd.endpoint()], None).await?;
@@ -96,6 +99,24 @@ async fn a_user_without_permission_is_told_so() -> Result<()> {
     ensure!(lines.len() == 1 && lines[0].starts_with("Error: watch cancelled: "), "{lines:?}");
     ensure!(lines[0].ends_with("etcdserver: permission denied"), "{lines:?}");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_is_replaced() -> Result<()> {
+    let etcd = Server::start_with(&["--auth-token-ttl=1"])?;
+    with_users(&etcd).await?.put("/my-lock//another", "", None).await?;
+    let lock = start(&etcd, "lock", &[("ETCDCTL_USER", "anna:secret")])?;
+    // Longer than its sessions live without a renewal, and these come less often than tokens go.
+    sleep(Duration::from_secs(7)).await;
+    let root = ConnectOptions::new().with_user("root", "secret");
+    let mut client = Client::connect([etcd.endpoint()], Some(root)).await?;
+    client.delete("/my-lock//another", None).await?;
+    lock.end_well(&[
+        "acquired lock for s1",
+        "s2 is waiting",
+        "released lock for s1",
+        "acquired lock for s2",
+    ])
 }
 
 #[tokio::test]
