@@ -1,76 +1,28 @@
 //! Connections that are encrypted and verified.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use etcd_client::ConnectOptions;
 
-use crate::config::variable;
-
-/// The files that the environment names for TLS.
+/// The files to use for TLS.
 #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "they are read with the feature"))]
+#[derive(Default)]
 pub(crate) struct Files {
-    /// Who may vouch for the servers; without it, those that the system trusts.
+    /// The certificate authority of the servers; without it, those that the system trusts.
     pub(crate) ca: Option<String>,
-    /// What we show to a server that asks: a certificate, and its key.
+    /// The client's certificate and its key, for a server that asks.
     pub(crate) own: Option<(String, String)>,
 }
 
-impl Files {
-    /// `None` if it names none.
-    pub(crate) fn from_env() -> Result<Option<Files>> {
-        let ca = variable("ETCDCTL_CACERT")?;
-        let own = match (variable("ETCDCTL_CERT")?, variable("ETCDCTL_KEY")?) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            (Some(_), None) => bail!("ETCDCTL_CERT is set, and ETCDCTL_KEY is not: it takes both"),
-            (None, Some(_)) => bail!("ETCDCTL_KEY is set, and ETCDCTL_CERT is not: it takes both"),
-        };
-        Ok((ca.is_some() || own.is_some()).then_some(Files { ca, own }))
-    }
-}
-
-/// The endpoints with their `https://`, and the settings for them. As in etcdctl, an endpoint
-/// without `http://` or `https://` means TLS if the environment names files for it.
-pub(crate) fn secure(
-    mut endpoints: Vec<String>,
-    files: Option<Files>,
-    options: ConnectOptions,
-) -> Result<(Vec<String>, ConnectOptions)> {
-    for endpoint in endpoints.iter_mut().filter(|endpoint| !endpoint.contains("://")) {
-        if files.is_some() {
-            *endpoint = format!("https://{endpoint}");
-        }
-    }
-    let is_secure = |endpoint: &&String| endpoint.starts_with("https://");
-    let count = endpoints.iter().filter(is_secure).count();
-    if count == 0 {
-        return Ok((endpoints, options));
-    }
-    ensure!(
-        count == endpoints.len(),
-        "cannot use {} together: with and without TLS",
-        endpoints.join(",")
-    );
-    let unverified = variable("ETCDCTL_INSECURE_SKIP_TLS_VERIFY")?;
-    ensure!(
-        unverified.is_none_or(|value| ["0", "f", "false"].contains(&&*value.to_lowercase())),
-        "ETCDCTL_INSECURE_SKIP_TLS_VERIFY is set, but these programs always verify a server; \
-         unset it, and name who vouches for the server in ETCDCTL_CACERT"
-    );
-    let options = with_tls(options, files)?;
-    Ok((endpoints, options))
-}
-
-/// The settings with these files; without any, with who the system trusts.
+/// Adds TLS to the options, with these files.
 #[cfg(feature = "tls")]
-pub(crate) fn with_tls(options: ConnectOptions, files: Option<Files>) -> Result<ConnectOptions> {
-    use anyhow::Context;
+pub(crate) fn with_tls(options: ConnectOptions, files: Files) -> Result<ConnectOptions> {
+    use anyhow::{Context, ensure};
     use etcd_client::{Certificate, Identity, TlsOptions};
 
     let read = |variable: &str, path: &str| {
         std::fs::read(path).with_context(|| format!("cannot read {path}, which {variable} names"))
     };
-    let Files { ca, own } = files.unwrap_or(Files { ca: None, own: None });
-    let tls = match ca {
+    let tls = match files.ca {
         Some(path) => {
             let pem = read("ETCDCTL_CACERT", &path)?;
             let begin = b"-----BEGIN CERTIFICATE-----";
@@ -82,7 +34,7 @@ pub(crate) fn with_tls(options: ConnectOptions, files: Option<Files>) -> Result<
         }
         None => TlsOptions::new().with_native_roots(),
     };
-    let tls = match own {
+    let tls = match files.own {
         Some((certificate, key)) => tls.identity(Identity::from_pem(
             read("ETCDCTL_CERT", &certificate)?,
             read("ETCDCTL_KEY", &key)?,
@@ -93,7 +45,9 @@ pub(crate) fn with_tls(options: ConnectOptions, files: Option<Files>) -> Result<
 }
 
 #[cfg(not(feature = "tls"))]
-fn with_tls(_: ConnectOptions, _: Option<Files>) -> Result<ConnectOptions> {
+pub(crate) fn with_tls(_: ConnectOptions, _: Files) -> Result<ConnectOptions> {
+    use anyhow::bail;
+
     let program = std::env::current_exe()?;
     let name = program.file_stem().unwrap_or_default().display();
     let is_example = program.parent().is_some_and(|folder| folder.ends_with("examples"));

@@ -1,6 +1,6 @@
 use anyhow::{Result, ensure};
-use common::server::Server;
 use etcd_client::Client;
+use etcd_server::Server;
 use testing::{Program, program_at};
 
 #[test]

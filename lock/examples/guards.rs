@@ -12,9 +12,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::server::Server;
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, Txn, TxnOp};
+use etcd_server::Server;
 use lock::{Guard, Mutex, Session};
 use tokio::runtime::Builder;
 use tokio::time::timeout;

@@ -12,9 +12,9 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use common::server::Server;
 use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, LockOptions};
+use etcd_server::Server;
 use lock::{Guard, Mutex, Session};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;

@@ -13,9 +13,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::server::{Cluster, freeze};
-use common::{Failover, REQUEST_TIMEOUT, connect, plain_options, within};
+use common::{REQUEST_TIMEOUT, connect, connect_to, within};
 use etcd_client::{Client, GetOptions};
+use etcd_server::{Cluster, freeze};
 use lock::{Guard, Mutex, Session};
 use tokio::time::sleep;
 
@@ -114,7 +114,7 @@ async fn write(cluster: &Cluster) -> Result<()> {
 
 async fn client(cluster: &Cluster) -> Result<Client> {
     let endpoints: Vec<_> = cluster.members.iter().map(|m| m.address().to_string()).collect();
-    Ok(Client::connect_with_balanced_channel(endpoints, Some(plain_options()), Failover).await?)
+    connect_to(endpoints).await
 }
 
 /// A process that holds the lock and does what it is told.

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use common::CONNECT_TIMEOUT;
-use common::server::{self, Server};
 use etcd_client::{Client, GetOptions, KeyValue};
+use etcd_server::Server;
 use snapbox::cmd::OutputAssert;
 use testing::{Desk, Program, program_at};
 
@@ -215,7 +215,7 @@ fn the_server_outlives_the_chapter_and_ctrl_c() -> Result<()> {
 #[test]
 fn says_why_etcd_does_not_start() -> Result<()> {
     let mut desk = Desk::new()?;
-    let data = server::background_data(desk.address);
+    let data = etcd_server::background_data(desk.address);
     let mut failing = |etcd: &str| -> Result<Vec<String>> {
         let mut chapter = desk.command("put-get")?;
         chapter.env("ETCD", etcd);
@@ -244,7 +244,7 @@ fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
     let mut holder = Desk::new()?;
     holder.start_server()?;
     let desk = Desk::new()?;
-    let [held, wanted]: [_; 2] = [&holder, &desk].map(|d| server::background_data(d.address));
+    let [held, wanted]: [_; 2] = [&holder, &desk].map(|d| etcd_server::background_data(d.address));
     fs::rename(&held, &wanted)?;
     let (lines, status) = Program::start(desk.command("put-get")?)?.end()?;
     ensure!(status.code() == Some(1), "{status}: {lines:#?}");

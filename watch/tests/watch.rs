@@ -2,8 +2,8 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::server::Server;
 use etcd_client::{Client, ConnectOptions};
+use etcd_server::Server;
 use testing::{Program, program_at, signal};
 
 #[test]

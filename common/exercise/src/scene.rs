@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use common::{Failover, REQUEST_TIMEOUT, connect, connect_through, plain_options, within};
+use common::{Failover, REQUEST_TIMEOUT, connect, connect_through, within};
 use etcd_client::{Client, DeleteOptions};
 
 use crate::Wire;
@@ -78,7 +78,7 @@ impl Scene {
 
 /// A client of a server that the experiment has started.
 pub async fn connect_to(server: SocketAddr) -> Result<Client> {
-    Ok(Client::connect([server.to_string()], Some(plain_options())).await?)
+    common::connect_to([server.to_string()]).await
 }
 
 /// The same, and the wire that it is on.

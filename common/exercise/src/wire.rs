@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use anyhow::Result;
-use common::{Failover, connect_through, plain_options};
+use common::{Failover, connect_through};
 use etcd_client::{BalancedChannelBuilder, Channel, Client, Error};
 use tokio::sync::{mpsc, oneshot};
 use tonic::body::Body;
@@ -91,7 +91,7 @@ pub(crate) async fn connect() -> Result<(Client, Wire)> {
 pub(crate) async fn connect_to(server: SocketAddr) -> Result<(Client, Wire)> {
     let (tap, mut wire) = tap();
     let endpoints = [server.to_string()];
-    let client = Client::connect_with_balanced_channel(endpoints, Some(plain_options()), tap);
+    let client = Client::connect_with_balanced_channel(endpoints, None, tap);
     let client = client.await?;
     wire.hold();
     Ok((client, wire))

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::server::{self, Server};
+use etcd_server::Server;
 
 use crate::readme::Cluster;
 use crate::signal;
@@ -44,7 +44,7 @@ impl Desk {
 
     /// Starts the background etcd, as the first chapter does that is run.
     pub fn start_server(&mut self) -> Result<()> {
-        let process = server::find_or_start(self.address)?;
+        let process = etcd_server::find_or_start(self.address)?;
         self.servers.push(process.context("something else has taken the port")?);
         Ok(())
     }
@@ -71,7 +71,7 @@ impl Drop for Desk {
         for &server in &self.servers {
             let _ = signal("KILL", server); // it may have ended already
         }
-        let data = server::background_data(self.address);
+        let data = etcd_server::background_data(self.address);
         // A killed server may still be writing for a moment.
         while data.exists() && fs::remove_dir_all(&data).is_err() {
             sleep(Duration::from_millis(5));

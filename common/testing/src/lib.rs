@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use common::server::Server;
+use etcd_server::Server;
 
 pub use desk::{Desk, program_at, program_with};
 pub use proxy::{Held, Proxy};

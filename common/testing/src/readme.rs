@@ -28,10 +28,10 @@ const FIRST_SERVER: usize = 4242;
 /// That of the first member of a cluster that leads.
 const FIRST_MEMBER: usize = 4301;
 
-const CLUSTER: &str = "-p common --example cluster";
+const CLUSTER: &str = "-p etcd-server";
 
 /// What the programs are built with for TLS.
-const TLS: &str = " --features common/tls";
+const TLS: [&str; 2] = [" --features common/tls", " --features tls"];
 
 /// Follows a chapter's README, up to its exercises, where an etcd runs already. What
 /// it quotes of the program must stand there.
@@ -97,7 +97,10 @@ pub fn follow_from_nothing(readme: &str, tls: bool) -> Result<()> {
     blocks.retain(|block| {
         // What the first terminal does says it for the others.
         if block.terminal == 0 {
-            uses_tls = block.sessions.iter().any(|session| session.command.contains(TLS));
+            uses_tls = block
+                .sessions
+                .iter()
+                .any(|session| TLS.iter().any(|tls| session.command.contains(tls)));
         }
         uses_tls == tls
     });
@@ -238,7 +241,7 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
     }
     let words: Vec<&str> = words.collect();
     // It is built with that feature already, or else says that it takes it.
-    let words = words.join(" ").replacen(TLS, "", 1);
+    let words = TLS.iter().fold(words.join(" "), |words, tls| words.replacen(tls, "", 1));
     let words: Vec<&str> = words.split(' ').collect();
     let (name, rest) = match &words[..] {
         ["cargo", "run", "-p", _, "--example", name, rest @ ..] => {

@@ -15,9 +15,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::server::Server;
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, PutOptions};
+use etcd_server::Server;
 use exercise::{Exercise, Link, Scene, Verdict, blocking, broken, connect_to, gave_up, held};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};

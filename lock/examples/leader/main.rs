@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use anyhow::{Error, Result};
 use common::REQUEST_TIMEOUT;
-use common::server::Server;
 use etcd_client::Client;
+use etcd_server::Server;
 use exercise::{Exercise, Link, Scene, Verdict, blocking, broken, connect_to, gave_up, held};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};

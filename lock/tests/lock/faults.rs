@@ -39,9 +39,9 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use anyhow::{Context, Result, ensure};
-use common::server::{Cluster, Server, freeze};
 use common::{REQUEST_TIMEOUT, connect, within};
 use etcd_client::{Client, Compare, Txn, TxnOp, WatchOptions};
+use etcd_server::{Cluster, Server, freeze};
 use fastrand::Rng;
 use lock::{Guard, Session};
 use tokio::time::sleep;

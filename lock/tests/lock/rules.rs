@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use common::server::{Cluster, Server};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 use etcd_client::{
     Client, Compare, CompareOp, ConnectOptions, GetOptions, PutOptions, SortOrder, SortTarget, Txn,
     TxnOp, WatchOptions,
 };
+use etcd_server::{Cluster, Server};
 use lock::{Guard, Mutex, Session};
 use testing::Proxy;
 use tokio::runtime;
@@ -283,7 +283,7 @@ async fn a_session_lives_beyond_its_ttl_and_is_lost_within_it() -> Result<()> {
 #[tokio::test]
 async fn a_session_outlives_the_token_of_its_user() -> Result<()> {
     let mut etcd = Server::start()?;
-    common::server::add_users(&mut connect(&etcd).await?).await?;
+    etcd_server::add_users(&mut connect(&etcd).await?).await?;
     let anna = ConnectOptions::new().with_user("anna", "secret").with_auto_token_refresh(true);
     let client = Client::connect([etcd.endpoint()], Some(anna)).await?;
     let session = Session::open(&client, 2 * SHORT).await?;
@@ -527,7 +527,7 @@ async fn ctrl_c_and_sigterm_close_the_sessions_of_the_program() -> Result<()> {
 async fn a_killed_holder_frees_the_lock_within_its_ttl_and_a_second() -> Result<()> {
     let etcd = Server::start()?;
     let (_session, mutex, held, program, _) = program_that_waits(&etcd).await?;
-    let frozen = common::server::freeze(program.id())?;
+    let frozen = etcd_server::freeze(program.id())?;
     ensure!(held.unlock().await?);
     ensure!(mutex.try_lock().await?.is_none(), "the program has it");
 

@@ -14,9 +14,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::server::Server;
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::Client;
+use etcd_server::Server;
 use exercise::{
     Exercise, Scene, Verdict, blocking, broken, connect_by_wire_to, connect_to, gave_up, held,
 };

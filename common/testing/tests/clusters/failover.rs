@@ -1,15 +1,11 @@
 //! A request goes on to another member only if it was certainly not sent.
 
 use anyhow::{Context, Result, ensure};
-use common::server::{Cluster, Server};
-use common::{Failover, REQUEST_TIMEOUT, plain_options, within};
+use common::{REQUEST_TIMEOUT, connect_to, within};
 use etcd_client::Client;
+use etcd_server::{Cluster, Server};
 use testing::{PATIENCE, Proxy};
 use tokio::time::timeout;
-
-async fn client_of(endpoints: [String; 2]) -> Result<Client> {
-    Ok(Client::connect_with_balanced_channel(endpoints, Some(plain_options()), Failover).await?)
-}
 
 /// How often the key has been put.
 async fn version(client: &mut Client) -> Result<i64> {
@@ -23,7 +19,7 @@ async fn a_put_that_nobody_was_sent_goes_on() -> Result<()> {
     let mut gone = Server::start()?;
     gone.kill()?;
     for put in 1..10 {
-        let mut client = client_of([gone.endpoint(), etcd.endpoint()]).await?;
+        let mut client = connect_to([gone.endpoint(), etcd.endpoint()]).await?;
         client.put("key", "", None).await?;
         ensure!(version(&mut client).await? == put);
     }
@@ -34,7 +30,7 @@ async fn a_put_that_nobody_was_sent_goes_on() -> Result<()> {
 async fn a_put_that_may_have_been_carried_out_does_not() -> Result<()> {
     let etcd = Server::start()?;
     let proxy = Proxy::to(etcd.address())?;
-    let mut client = client_of([proxy.address().to_string(), etcd.endpoint()]).await?;
+    let mut client = connect_to([proxy.address().to_string(), etcd.endpoint()]).await?;
     client.put("key", "", None).await?;
 
     // etcd carries it out. Its answer is lost, and then the connection.
@@ -57,7 +53,7 @@ async fn a_put_that_may_have_been_carried_out_does_not() -> Result<()> {
 async fn after_a_request_without_an_answer_the_next_goes_elsewhere() -> Result<()> {
     let etcd = Server::start()?;
     let mute = Server::start()?;
-    let mut client = client_of([mute.endpoint(), etcd.endpoint()]).await?;
+    let mut client = connect_to([mute.endpoint(), etcd.endpoint()]).await?;
     let _frozen = mute.freeze()?;
     let put = within(REQUEST_TIMEOUT, client.put("key", "", None)).await;
     ensure!(put.is_err_and(|error| error.to_string().starts_with("no answer within 1s")));
@@ -70,7 +66,7 @@ async fn after_a_request_without_an_answer_the_next_goes_elsewhere() -> Result<(
 async fn after_a_member_without_a_leader_the_next_goes_elsewhere() -> Result<()> {
     let etcd = Server::start()?;
     let mut cluster = Cluster::start()?;
-    let mut client = client_of([cluster.members[0].endpoint(), etcd.endpoint()]).await?;
+    let mut client = connect_to([cluster.members[0].endpoint(), etcd.endpoint()]).await?;
     for member in &mut cluster.members[1..] {
         member.kill()?;
     }
@@ -79,7 +75,7 @@ async fn after_a_member_without_a_leader_the_next_goes_elsewhere() -> Result<()>
         loop {
             match timeout(REQUEST_TIMEOUT, client.get("key", None)).await {
                 Ok(Err(error)) => break Ok(error),
-                _ => client = client_of([cluster.members[0].endpoint(), etcd.endpoint()]).await?,
+                _ => client = connect_to([cluster.members[0].endpoint(), etcd.endpoint()]).await?,
             }
         }
     };

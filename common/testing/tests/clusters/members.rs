@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use common::server::Cluster;
 use etcd_client::{Client, GetOptions};
+use etcd_server::Cluster;
 use testing::{PATIENCE, Program, program_with};
 
 #[derive(Clone, Copy, PartialEq)]

@@ -3,8 +3,8 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use common::server::{Cluster, Server, add_users};
 use etcd_client::Client;
+use etcd_server::{Cluster, Server, add_users};
 use testing::{Program, program_with};
 
 use crate::members::{Fault, Member, chapters_go_on};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use common::server::{Server, add_users};
 use etcd_client::{Client, ConnectOptions, RoleRevokePermissionOptions};
+use etcd_server::{Server, add_users};
 use testing::{Program, program_at};
 use tokio::time::sleep;
 

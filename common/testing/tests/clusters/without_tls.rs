@@ -1,7 +1,7 @@
 //! Programs that are built without TLS, where it is wanted.
 
 use anyhow::{Result, ensure};
-use common::server::Server;
+use etcd_server::Server;
 use testing::{Desk, Program, program_at, program_with};
 
 #[test]

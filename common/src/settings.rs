@@ -1,4 +1,4 @@
-//! Which etcd the environment means.
+//! Which etcd to use, from the environment.
 
 use std::env::{self, VarError};
 use std::net::SocketAddr;
@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use etcd_client::ConnectOptions;
 
-use crate::CONNECT_TIMEOUT;
-use crate::tls::{self, Files};
+use crate::tls::{Files, with_tls};
+
+/// How long [`connect`](crate::connect()) waits for etcd to answer, as in the Go tutorial.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The servers to talk to, and how.
-pub(crate) struct Target {
+pub(crate) struct Settings {
     pub(crate) endpoints: Vec<String>,
     /// This machine's etcd, which may be started; `None` if the environment names
     /// another, or says how to talk to it.
@@ -24,11 +26,11 @@ pub(crate) struct Target {
     pub(crate) advice: &'static str,
 }
 
-impl Target {
+impl Settings {
     /// Reads the variables that etcdctl reads, as etcdctl does: one that is empty is the
     /// same as one that is not set. Without any of them, `ETCD_LOCAL_PORT` (2379) counts.
-    pub(crate) fn from_env() -> Result<Target> {
-        let (user, files) = (User::from_env()?, Files::from_env()?);
+    pub(crate) fn from_env() -> Result<Settings> {
+        let (user, files) = (User::from_env()?, files()?);
         let (endpoints, address, advice) = match variable("ETCDCTL_ENDPOINTS")? {
             Some(list) => {
                 let advice = "named by ETCDCTL_ENDPOINTS; unset it to use an etcd on this machine";
@@ -48,13 +50,19 @@ impl Target {
             }
             _ => advice,
         };
-        let (endpoints, options) = tls::secure(endpoints, files, plain_options())?;
-        Ok(Target { endpoints, local, options, user, advice })
+        let (endpoints, options) = secure(endpoints, files, plain_options())?;
+        Ok(Settings { endpoints, local, options, user, advice })
+    }
+
+    /// Who we are, and where.
+    pub(crate) fn who(&self) -> String {
+        let name = self.user.as_ref().map_or("without ETCDCTL_USER", User::shown);
+        format!("{name}, at {}", self.endpoints.join(", "))
     }
 }
 
 /// The settings of every connection, wherever it goes.
-pub fn plain_options() -> ConnectOptions {
+pub(crate) fn plain_options() -> ConnectOptions {
     ConnectOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)
         // Notices a server that is frozen or cut off. etcd drops a client that
@@ -90,6 +98,50 @@ impl User {
         ensure!(!name.is_empty(), "ETCDCTL_USER is set, but has no name before the colon");
         Ok(Some(User { name, password }))
     }
+}
+
+/// The files for TLS; `None` if the environment names none.
+fn files() -> Result<Option<Files>> {
+    let ca = variable("ETCDCTL_CACERT")?;
+    let own = match (variable("ETCDCTL_CERT")?, variable("ETCDCTL_KEY")?) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => bail!("ETCDCTL_CERT is set, and ETCDCTL_KEY is not: it takes both"),
+        (None, Some(_)) => bail!("ETCDCTL_KEY is set, and ETCDCTL_CERT is not: it takes both"),
+    };
+    Ok((ca.is_some() || own.is_some()).then_some(Files { ca, own }))
+}
+
+/// The endpoints with their `https://`, and the settings for them. As in etcdctl, an endpoint
+/// without `http://` or `https://` means TLS if the environment names files for it.
+fn secure(
+    mut endpoints: Vec<String>,
+    files: Option<Files>,
+    options: ConnectOptions,
+) -> Result<(Vec<String>, ConnectOptions)> {
+    for endpoint in endpoints.iter_mut().filter(|endpoint| !endpoint.contains("://")) {
+        if files.is_some() {
+            *endpoint = format!("https://{endpoint}");
+        }
+    }
+    let is_secure = |endpoint: &&String| endpoint.starts_with("https://");
+    let count = endpoints.iter().filter(is_secure).count();
+    if count == 0 {
+        return Ok((endpoints, options));
+    }
+    ensure!(
+        count == endpoints.len(),
+        "cannot use {} together: with and without TLS",
+        endpoints.join(",")
+    );
+    let unverified = variable("ETCDCTL_INSECURE_SKIP_TLS_VERIFY")?;
+    ensure!(
+        unverified.is_none_or(|value| ["0", "f", "false"].contains(&&*value.to_lowercase())),
+        "ETCDCTL_INSECURE_SKIP_TLS_VERIFY is set, but these programs always verify a server; \
+         unset it, and name who vouches for the server in ETCDCTL_CACERT"
+    );
+    let options = with_tls(options, files.unwrap_or_default())?;
+    Ok((endpoints, options))
 }
 
 /// The endpoints in a list, separated by commas.
@@ -129,7 +181,7 @@ fn is_endpoint(text: &str) -> bool {
 }
 
 /// An environment variable; one that is empty is not set.
-pub(crate) fn variable(name: &str) -> Result<Option<String>> {
+fn variable(name: &str) -> Result<Option<String>> {
     match env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),
         Ok(value) => Ok(Some(value)),

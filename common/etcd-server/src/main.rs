@@ -2,18 +2,17 @@
 //! it, and then who leads.
 //!
 //! ```text
-//! cargo run -p common --example cluster
-//! cargo run -p common --example cluster -- user
-//! cargo run -p common --example cluster --features common/tls -- tls user
+//! cargo run -p etcd-server
+//! cargo run -p etcd-server -- user
+//! cargo run -p etcd-server --features tls -- tls user
 //! ```
 
 use std::env;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::CONNECT_TIMEOUT;
-use common::server::{Cluster, add_users};
 use etcd_client::Client;
+use etcd_server::{Cluster, add_users};
 use tokio::time::{sleep, timeout};
 
 #[tokio::main(flavor = "current_thread")]
@@ -62,7 +61,7 @@ fn secure() -> Result<Cluster> {
 fn secure() -> Result<Cluster> {
     let words: Vec<_> = env::args().skip(1).collect();
     let words = words.join(" ");
-    bail!("TLS takes: cargo run -p common --example cluster --features common/tls -- {words}")
+    bail!("TLS takes: cargo run -p etcd-server --features tls -- {words}")
 }
 
 /// Says which member leads, and which have ended, for ever.
@@ -70,7 +69,7 @@ async fn report(cluster: &mut Cluster) -> Result<()> {
     let mut last = None;
     loop {
         // A new leader is elected when nothing has been heard of the old one for 1 to 2 s.
-        let leader = match timeout(CONNECT_TIMEOUT, cluster.leader()).await {
+        let leader = match timeout(Duration::from_secs(5), cluster.leader()).await {
             Ok(leader) => Some(cluster.members[leader?].id()),
             Err(_) => None,
         };

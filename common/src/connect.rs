@@ -1,4 +1,6 @@
-//! Reaching the etcd that is meant.
+//! Connecting to etcd: asking the servers which of them can be used, and logging in.
+
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use etcd_client::{BalancedChannelBuilder, Client, Error};
@@ -7,11 +9,85 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Code;
 
-use crate::config::{Target, User};
+use crate::error::{NO_ANSWER, code, one_line};
 use crate::failover::Failover;
-use crate::{CONNECT_TIMEOUT, NO_ANSWER, PAUSE, REQUEST_TIMEOUT, code, short};
+use crate::settings::{CONNECT_TIMEOUT, Settings, plain_options};
+use crate::within::REQUEST_TIMEOUT;
 
-impl Target {
+/// Between two attempts to reach a server.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Connects to the etcd that `ETCDCTL_ENDPOINTS` names, or else to the one on
+/// this machine, which is started first if nothing listens on its port.
+///
+/// Of several endpoints the client uses those that answer now; the others are
+/// named on stderr, and used when none of the first answers any more. It stays
+/// with one as long as that answers, and then goes on to the next ([`Failover`]).
+///
+/// # Errors
+///
+/// One line that names each address with the cause: within [`CONNECT_TIMEOUT`],
+/// with a user up to twice that, or within [`etcd_server::START_LIMIT`] if an etcd had
+/// to be started.
+pub async fn connect() -> Result<Client> {
+    let target = Settings::from_env()?;
+    if let Some(address) = target.local
+        && !etcd_server::is_taken(address)
+    {
+        tokio::task::spawn_blocking(move || etcd_server::find_or_start(address)).await??;
+    }
+    let answers = target.ask_all().await?;
+    for (endpoint, cause) in &answers.without {
+        eprintln!("without {endpoint}: {cause}");
+    }
+    match (&answers.there[..], &answers.without[..]) {
+        ([(_, client)], []) if target.user.is_none() => Ok(client.clone()),
+        _ => target.log_in(&answers, Failover).await,
+    }
+}
+
+/// Connects to the same servers on a channel of the caller's. Never starts one.
+///
+/// # Errors
+///
+/// As [`connect`].
+pub async fn connect_through<B>(channel: B) -> Result<Client>
+where
+    B: BalancedChannelBuilder<Error = Error> + Clone,
+{
+    let target = Settings::from_env()?;
+    target.log_in(&target.ask_all().await?, channel).await
+}
+
+/// Connects to these endpoints, whatever the environment says, without asking them anything.
+pub async fn connect_to<E: AsRef<str>, S: AsRef<[E]>>(endpoints: S) -> Result<Client> {
+    let options = Some(plain_options());
+    Ok(Client::connect_with_balanced_channel(endpoints, options, Failover).await?)
+}
+
+/// Waits, after a stream was lost, until etcd can be reached again, if need be by
+/// another member. Never starts a server.
+///
+/// # Errors
+///
+/// It cannot for [`CONNECT_TIMEOUT`], and up to [`REQUEST_TIMEOUT`] more.
+pub async fn reconnect(client: &Client) -> Result<()> {
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    loop {
+        // A server that is going down may answer once more.
+        sleep(PAUSE).await;
+        let cause = match timeout(REQUEST_TIMEOUT, ask(client.clone())).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => one_line(&error),
+            Err(_) => NO_ANSWER.to_owned(),
+        };
+        if Instant::now() > deadline {
+            bail!("cannot reach etcd at {}: {cause}", Settings::from_env()?.endpoints.join(", "));
+        }
+    }
+}
+
+impl Settings {
     /// Asks all servers at the same time which of them can be used now. When one has answered, the
     /// others have [`REQUEST_TIMEOUT`] left.
     pub(crate) async fn ask_all(&self) -> Result<Answers> {
@@ -23,7 +99,7 @@ impl Target {
             let client = client.map_err(|error| {
                 let secure = endpoint.starts_with("https://");
                 let with = if secure { " with ETCDCTL_CERT and ETCDCTL_KEY" } else { "" };
-                anyhow!("cannot use {endpoint}{with}: {}", short(&error))
+                anyhow!("cannot use {endpoint}{with}: {}", one_line(&error))
             })?;
             let (endpoint, has_user) = (endpoint.clone(), self.user.is_some());
             let sender = sender.clone();
@@ -84,9 +160,9 @@ impl Target {
                 }
                 Ok(Err(error)) if code(&error) == Some(Code::InvalidArgument) => {
                     let (name, at) = (user.shown(), endpoints.join(", "));
-                    bail!("{name} cannot log in at {at}: {}", short(&error));
+                    bail!("{name} cannot log in at {at}: {}", one_line(&error));
                 }
-                Ok(Err(error)) => short(&error),
+                Ok(Err(error)) => one_line(&error),
                 Err(_) => NO_ANSWER.to_owned(),
             };
             // The member has gone, or a leader is elected: another attempt does no harm.
@@ -97,12 +173,6 @@ impl Target {
             );
             sleep(PAUSE).await;
         }
-    }
-
-    /// Who we are, and where.
-    pub(crate) fn who(&self) -> String {
-        let name = self.user.as_ref().map_or("without ETCDCTL_USER", User::shown);
-        format!("{name}, at {}", self.endpoints.join(", "))
     }
 }
 
@@ -124,7 +194,7 @@ pub(crate) async fn ask(mut client: Client) -> Result<(), Error> {
             // The key is not for us, but etcd has looked.
             Err(error) if code(&error) == Some(Code::PermissionDenied) => return Ok(()),
             // It has been asked before the change, and can be asked again.
-            Err(error) if short(&error) == "etcdserver: leader changed" => {}
+            Err(error) if one_line(&error) == "etcdserver: leader changed" => {}
             answer => return answer.map(drop),
         }
     }
@@ -169,7 +239,7 @@ fn each_cause_once(without: Vec<(String, String)>) -> String {
 
 /// Why a server cannot be used that has answered like this.
 fn explain(endpoint: &str, error: &Error) -> String {
-    let text = short(error);
+    let text = one_line(error);
     match code(error) {
         _ if wants_user(error) => "it has users: set ETCDCTL_USER to name:password".to_owned(),
         Some(Code::Unavailable) if text.ends_with("no leader") => NO_LEADER.to_owned(),
@@ -190,5 +260,5 @@ fn explain(endpoint: &str, error: &Error) -> String {
 
 /// Whether etcd has answered that it has users, and wants to know which one we are.
 fn wants_user(error: &Error) -> bool {
-    short(error).ends_with("user name is empty")
+    one_line(error).ends_with("user name is empty")
 }

@@ -1,0 +1,129 @@
+//! Three private etcd that form one cluster.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use etcd_client::{Client, ConnectOptions};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use crate::launch::{POLL_INTERVAL, START_LIMIT};
+use crate::server::{Server, owned, temporary_folder};
+
+/// Three private etcd that form one cluster: it works as long as two of them do.
+pub struct Cluster {
+    pub members: Vec<Server>,
+    /// How [`leader`](Cluster::leader) talks to them; to be changed when they have users.
+    pub options: ConnectOptions,
+}
+
+impl Cluster {
+    /// Starts the members and waits until all of them serve.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_or_start`](crate::find_or_start).
+    pub fn start() -> Result<Cluster> {
+        Cluster::start_with(&[])
+    }
+
+    /// The same with further flags for every member, such as another
+    /// `--election-timeout=500`.
+    pub fn start_with(flags: &[&str]) -> Result<Cluster> {
+        Cluster::start_in(temporary_folder()?, flags, ConnectOptions::new())
+    }
+
+    /// The same with TLS: the members show a certificate for 127.0.0.1 and, if `clients`, want to
+    /// see one too. [`file`](Cluster::file) says where the client's files are.
+    #[cfg(feature = "tls")]
+    pub fn start_secure(clients: bool) -> Result<Cluster> {
+        use std::fs;
+
+        use etcd_client::{Certificate, Identity, TlsOptions};
+
+        let folder = temporary_folder()?;
+        crate::certificates::make(folder.path())?;
+        // The members run in that folder.
+        let mut flags = vec!["--cert-file=server.pem", "--key-file=server.key"];
+        if clients {
+            flags.extend(["--client-cert-auth", "--trusted-ca-file=ca.pem"]);
+        }
+        let read = |name| fs::read(folder.path().join(name));
+        let tls = TlsOptions::new()
+            .ca_certificate(Certificate::from_pem(read("ca.pem")?))
+            .identity(Identity::from_pem(read("client.pem")?, read("client.key")?));
+        let options = ConnectOptions::new().with_tls(tls);
+        Cluster::start_in(folder, &flags, options)
+    }
+
+    /// The path of a file of a secure cluster: `ca.pem`, who vouches for the members; `client.pem`
+    /// and `client.key`, what a client shows; `other.pem`, somebody who vouches for nobody here.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.members[0].folder.path().join(name)
+    }
+
+    fn start_in(folder: TempDir, flags: &[&str], options: ConnectOptions) -> Result<Cluster> {
+        let names = ["m0", "m1", "m2"];
+        // Members must know each other's address before any of them runs. A
+        // socket in the folder they run in is known, and nobody else can take it
+        // as they could a port. The 0 means nothing, but etcd wants a port.
+        let peer = |name| format!("unix://{name}:0");
+        let all = names.map(|name| format!("{name}={}", peer(name))).join(",");
+        let folder = Arc::new(folder);
+        let spawn = |name| {
+            let own = [
+                format!("--name={name}"),
+                format!("--listen-peer-urls={}", peer(name)),
+                format!("--initial-advertise-peer-urls={}", peer(name)),
+                format!("--initial-cluster={all}"),
+            ];
+            Server::spawn(&folder, name, own.into_iter().chain(owned(flags)).collect())
+        };
+        let mut members = names.into_iter().map(spawn).collect::<Result<Vec<_>>>()?;
+        // Not one after the other: a member serves when it sees a majority.
+        members.iter_mut().try_for_each(Server::wait)?;
+        Ok(Cluster { members, options })
+    }
+
+    /// All addresses, as `ETCDCTL_ENDPOINTS` takes them.
+    pub fn endpoints(&self) -> String {
+        self.members.iter().map(Server::endpoint).collect::<Vec<_>>().join(",")
+    }
+
+    /// Which of the members leads; waits until one does.
+    ///
+    /// # Errors
+    ///
+    /// No member leads within [`START_LIMIT`].
+    pub async fn leader(&self) -> Result<usize> {
+        let deadline = Instant::now() + START_LIMIT;
+        while Instant::now() < deadline {
+            let mut latest = None;
+            for (index, member) in self.members.iter().enumerate() {
+                // A member just thawed may still believe that it leads, in an
+                // earlier term than the others'.
+                latest = latest.max(self.term_led_by(member).await.map(|term| (term, index)));
+            }
+            if let Some((_, index)) = latest {
+                return Ok(index);
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        bail!("no member leads after {START_LIMIT:?}")
+    }
+
+    /// The term in which this member says it leads.
+    async fn term_led_by(&self, member: &Server) -> Option<u64> {
+        let ask = async {
+            let options = Some(self.options.clone());
+            let mut client = Client::connect([member.endpoint()], options).await?;
+            client.status().await
+        };
+        // A frozen member does not answer, and one that was killed refuses.
+        let status = timeout(Duration::from_secs(1), ask).await.ok()?.ok()?;
+        let leads = status.leader() == status.header()?.member_id();
+        leads.then(|| status.raft_term())
+    }
+}

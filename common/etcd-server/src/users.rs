@@ -1,0 +1,33 @@
+//! Users for a cluster, to try what they may do.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use etcd_client::{Client, Permission};
+use tokio::time::timeout;
+
+/// Gives an etcd users, all with the password `secret`: `anna`, who may use the keys of the
+/// chapters and exercises and no others, and `root`, without whom etcd has none.
+///
+/// # Errors
+///
+/// etcd refuses, or does not answer within 5 s.
+pub async fn add_users(client: &mut Client) -> Result<()> {
+    let requests = async {
+        client.role_add("student").await?;
+        for key in ["testkey", "foo"] {
+            client.role_grant_permission("student", Permission::read_write(key)).await?;
+        }
+        for prefix in ["/my-lock/", "exercise/"] {
+            let below = Permission::read_write(prefix).with_prefix();
+            client.role_grant_permission("student", below).await?;
+        }
+        for (user, role) in [("root", "root"), ("anna", "student")] {
+            client.user_add(user, "secret", None).await?;
+            client.user_grant_role(user, role).await?;
+        }
+        client.auth_enable().await
+    };
+    timeout(Duration::from_secs(5), requests).await??;
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Waiting for a key to go.
+
+use anyhow::{Result, ensure};
+use etcd_client::{Client, EventType, WatchOptions};
+
+use crate::connect::reconnect;
+use crate::within::{NO_LIMIT, REQUEST_TIMEOUT, within};
+
+/// Waits until etcd has deleted `key`, for as long as that takes. The chapter
+/// `watch` shows what this is made of.
+///
+/// # Errors
+///
+/// etcd cannot be reached for [`CONNECT_TIMEOUT`](crate::CONNECT_TIMEOUT), it cancels the watch, or the
+/// key is on no lease (any more), so that nothing would delete it.
+pub async fn deleted(client: &mut Client, key: &str) -> Result<()> {
+    let mut failed = false;
+    loop {
+        match watch_deletion(client, key).await {
+            Ok(true) => return Ok(()),
+            // Not the connection's fault, if it comes again on another.
+            Err(error) if failed => return Err(error),
+            ended => failed = ended.is_err(),
+        }
+        reconnect(client).await?;
+    }
+}
+
+/// Whether etcd has deleted the key; else the stream was lost before it did.
+async fn watch_deletion(client: &mut Client, key: &str) -> Result<bool> {
+    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
+    let Some(kv) = found.kvs().first() else {
+        return Ok(true);
+    };
+    ensure!(kv.lease() != 0, "{key} is on no lease: it stays");
+    // From the revision after the get, so that nothing falls between the two.
+    let next = found.header().map_or(0, |header| header.revision() + 1);
+    let from = WatchOptions::new().with_start_revision(next);
+    let mut stream = within(REQUEST_TIMEOUT, client.watch(key, Some(from))).await?;
+    while let Ok(Some(response)) = within(NO_LIMIT, stream.message()).await {
+        let start = response.compact_revision();
+        ensure!(start == 0, "revision {next} is compacted: history begins at {start}");
+        ensure!(!response.canceled(), "watch cancelled: {}", response.cancel_reason());
+        for event in response.events() {
+            let on_lease = event.kv().is_some_and(|kv| kv.lease() != 0);
+            match event.event_type() {
+                EventType::Delete => return Ok(true),
+                EventType::Put => ensure!(on_lease, "{key} was put without a lease: it stays"),
+            }
+        }
+    }
+    Ok(false)
+}
