@@ -1,5 +1,6 @@
 //! The etcd in the background that the chapters share.
 
+use std::env;
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -11,18 +12,18 @@ use anyhow::{Context, Result, bail};
 
 use crate::launch::{POLL_INTERVAL, START_LIMIT, etcd, field, shown, spawn, wait_until_serving};
 
-/// Starts an etcd in the background if nothing listens at `address`, waits until
-/// it serves, says so on stderr and returns the number of its process. It
-/// outlives this program.
+/// Starts an etcd in the background if nothing listens at `address`, and waits until it serves.
+/// Prints a notice on stderr and returns the id of the process; returns `None` if there was nothing
+/// to start. The etcd outlives this program.
 ///
-/// Programs that call this at the same moment end up with one server. The data
-/// is kept in `target/etcd` (for another port than 2379 in `target/etcd-PORT`),
-/// the log in `target/etcd.log`.
+/// Programs that call this at the same moment share one server. It keeps its data in
+/// [`background_data`], and its log in the same place with the ending `.log`.
 ///
 /// # Errors
 ///
-/// The binary cannot be started, it exits (with the end of its log), it does not
-/// serve within [`START_LIMIT`], or the data is another etcd's.
+/// - The binary cannot be started.
+/// - etcd exits, or does not serve within [`START_LIMIT`]. The error has the end of etcd's log.
+/// - Another etcd uses the data, at another port.
 pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
     let data = background_data(address);
     let log = data.with_extension("log");
@@ -35,8 +36,8 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
     wait_until_free(&data)?;
 
     let mut command = etcd(&data, "http", address, &log)?;
-    // A process group of its own: Ctrl-C in the terminal, and closing it, are
-    // sent to the group of the program in the foreground.
+    // A process group of its own: Ctrl-C, and closing the terminal, signal the group of the
+    // program in the foreground.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     #[cfg(windows)]
@@ -49,28 +50,28 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
 
     let version = field(&text, "etcd-version").unwrap_or_default();
     let stop = if cfg!(windows) { "taskkill /f /pid" } else { "kill" };
-    eprintln!(
-        "started etcd {version} at {address} (process {id}, data in {data}); \
-         it keeps running, stop it with: {stop} {id}",
-        id = etcd.id(),
-        data = shown(&data),
-    );
+    eprintln!("started etcd {version} at {address}, with its data in {}", shown(&data));
+    eprintln!("it keeps running; stop it with: {stop} {}", etcd.id());
     Ok(Some(etcd.id()))
 }
 
-/// Where the background server for `address` keeps its data.
+/// Returns where the background etcd at `address` keeps its data: the folder `etcd` in cargo's
+/// target folder, or `etcd-PORT` for another port than 2379.
+///
+/// The target folder is the one that this program has been built in, wherever it is now. A program
+/// outside of any has its data in the system's folder for temporary files.
 pub fn background_data(address: SocketAddr) -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .map_or("target".into(), |root| root.join("target"));
+    let program = env::current_exe().unwrap_or_default();
+    // Cargo marks its target folder for programs that make backups.
+    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    let target = target.map_or_else(env::temp_dir, Path::to_path_buf);
     match address.port() {
         2379 => target.join("etcd"),
         port => target.join(format!("etcd-{port}")),
     }
 }
 
-/// Waits for this program's turn to start a server; the turn ends with the file.
+/// Waits for this program's turn to start a server. The turn ends when the file is dropped.
 fn take_turn(path: &Path) -> Result<File> {
     let shown = path.display();
     let file = File::create(path).with_context(|| format!("cannot write {shown}"))?;
@@ -87,9 +88,8 @@ fn take_turn(path: &Path) -> Result<File> {
     }
 }
 
-/// Waits until no etcd holds this data. A new one would wait for that without a
-/// word and without an end. One that was told to stop holds it for up to 7 s more,
-/// as long as it gives open watches to end.
+/// Waits until no etcd uses this data. A new etcd would wait for that silently and without a limit.
+/// An etcd that was told to stop uses it for up to 7 s more, its grace period for open watches.
 fn wait_until_free(data: &Path) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while let Ok(db) = File::open(data.join("member/snap/db"))
@@ -103,7 +103,7 @@ fn wait_until_free(data: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether anything listens there, be it etcd or not.
+/// Whether anything listens at `address`, etcd or not. Waits up to 1 s for a connection.
 pub fn is_taken(address: SocketAddr) -> bool {
     match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
         Err(error) => error.kind() != ErrorKind::ConnectionRefused,

@@ -6,8 +6,9 @@ use std::path::Path;
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-/// Writes into `folder` who vouches for the cluster (`ca.pem`), what its members and its clients
-/// show (`server.pem`, `client.pem`, each with its `.key`), and somebody else (`other.pem`).
+/// Writes these files into `folder`: the CA certificate (`ca.pem`), the certificates of members and
+/// clients (`server.pem`, `client.pem`, each with its `.key`), and the certificate of another CA
+/// (`other.pem`).
 pub(super) fn make(folder: &Path) -> Result<()> {
     let authority = || -> Result<_> {
         let mut params = CertificateParams::new([])?;

@@ -12,10 +12,12 @@ use tokio::time::timeout;
 use crate::launch::{POLL_INTERVAL, START_LIMIT};
 use crate::server::{Server, owned, temporary_folder};
 
-/// Three private etcd that form one cluster: it works as long as two of them do.
+/// A private cluster of three members. It works as long as two of them do.
 pub struct Cluster {
+    /// The members that are left; a program may remove one.
     pub members: Vec<Server>,
-    /// How [`leader`](Cluster::leader) talks to them; to be changed when they have users.
+    /// The options with which [`leader`](Cluster::leader) connects. Once the cluster has users, they
+    /// must name one.
     pub options: ConnectOptions,
 }
 
@@ -24,19 +26,27 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// As [`find_or_start`](crate::find_or_start).
+    /// As [`Server::start`].
     pub fn start() -> Result<Cluster> {
         Cluster::start_with(&[])
     }
 
-    /// The same with further flags for every member, such as another
-    /// `--election-timeout=500`.
+    /// Starts a cluster with further flags for every member, such as `--election-timeout=500`
+    /// (milliseconds).
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
     pub fn start_with(flags: &[&str]) -> Result<Cluster> {
         Cluster::start_in(temporary_folder()?, flags, ConnectOptions::new())
     }
 
-    /// The same with TLS: the members show a certificate for 127.0.0.1 and, if `clients`, want to
-    /// see one too. [`file`](Cluster::file) says where the client's files are.
+    /// Starts a cluster with TLS. The members have a certificate for 127.0.0.1; if `clients`, they
+    /// demand a client certificate too. [`file`](Cluster::file) returns the client's files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`], or the certificates cannot be written.
     #[cfg(feature = "tls")]
     pub fn start_secure(clients: bool) -> Result<Cluster> {
         use std::fs;
@@ -58,17 +68,18 @@ impl Cluster {
         Cluster::start_in(folder, &flags, options)
     }
 
-    /// The path of a file of a secure cluster: `ca.pem`, who vouches for the members; `client.pem`
-    /// and `client.key`, what a client shows; `other.pem`, somebody who vouches for nobody here.
+    /// Returns the path of a file of a cluster with TLS: `ca.pem`, the CA certificate of the members;
+    /// `client.pem` and `client.key`, a client certificate and its key; `other.pem`, the certificate
+    /// of a CA that has signed none of these.
     pub fn file(&self, name: &str) -> PathBuf {
         self.members[0].folder.path().join(name)
     }
 
     fn start_in(folder: TempDir, flags: &[&str], options: ConnectOptions) -> Result<Cluster> {
         let names = ["m0", "m1", "m2"];
-        // Members must know each other's address before any of them runs. A
-        // socket in the folder they run in is known, and nobody else can take it
-        // as they could a port. The 0 means nothing, but etcd wants a port.
+        // Members must know each other's address before any of them runs. A socket in their folder
+        // is known before, and no other program can take it, as it could a port. etcd demands a
+        // port, too; the 0 means nothing.
         let peer = |name| format!("unix://{name}:0");
         let all = names.map(|name| format!("{name}={}", peer(name))).join(",");
         let folder = Arc::new(folder);
@@ -82,28 +93,27 @@ impl Cluster {
             Server::spawn(&folder, name, own.into_iter().chain(owned(flags)).collect())
         };
         let mut members = names.into_iter().map(spawn).collect::<Result<Vec<_>>>()?;
-        // Not one after the other: a member serves when it sees a majority.
+        // All of them first: a member serves when it sees a majority.
         members.iter_mut().try_for_each(Server::wait)?;
         Ok(Cluster { members, options })
     }
 
-    /// All addresses, as `ETCDCTL_ENDPOINTS` takes them.
+    /// Returns the endpoints of all members, separated by commas.
     pub fn endpoints(&self) -> String {
         self.members.iter().map(Server::endpoint).collect::<Vec<_>>().join(",")
     }
 
-    /// Which of the members leads; waits until one does.
+    /// Waits until the members have a leader. Returns its index in `members`.
     ///
     /// # Errors
     ///
-    /// No member leads within [`START_LIMIT`].
+    /// They have none within [`START_LIMIT`].
     pub async fn leader(&self) -> Result<usize> {
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline {
             let mut latest = None;
             for (index, member) in self.members.iter().enumerate() {
-                // A member just thawed may still believe that it leads, in an
-                // earlier term than the others'.
+                // A member that was frozen may still believe that it leads, in an earlier term.
                 latest = latest.max(self.term_led_by(member).await.map(|term| (term, index)));
             }
             if let Some((_, index)) = latest {
@@ -114,14 +124,14 @@ impl Cluster {
         bail!("no member leads after {START_LIMIT:?}")
     }
 
-    /// The term in which this member says it leads.
+    /// Returns the term in which this member says that it leads.
     async fn term_led_by(&self, member: &Server) -> Option<u64> {
         let ask = async {
             let options = Some(self.options.clone());
             let mut client = Client::connect([member.endpoint()], options).await?;
             client.status().await
         };
-        // A frozen member does not answer, and one that was killed refuses.
+        // A frozen member does not respond, and a killed one refuses the connection.
         let status = timeout(Duration::from_secs(1), ask).await.ok()?.ok()?;
         let leads = status.leader() == status.header()?.member_id();
         leads.then(|| status.raft_term())

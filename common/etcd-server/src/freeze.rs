@@ -1,15 +1,19 @@
-//! Stopping a process where it stands, as SIGSTOP does.
+//! Freezing a process, as SIGSTOP does.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Result, bail};
 
-/// Stops any process where it stands, until what this returns is dropped.
+/// Freezes a process until the returned [`Frozen`] is dropped: it does nothing any more, but its
+/// connections stay open.
+///
+/// # Errors
+///
+/// There is no such process, or it is not ours to signal.
 pub fn freeze(process: u32) -> Result<Frozen> {
-    // The shell's own `kill`: a program of that name is not on every system. This
-    // one waits until its input ends, so that nothing stays frozen for ever when
-    // this program is killed.
+    // The shell has `kill` built in; not every system has it as a program. The shell waits until
+    // its input ends, so that the process is thawed also when this program is killed.
     let script = r#"trap "" HUP INT TERM; kill -STOP "$0" && echo && read -r _; kill -CONT "$0""#;
     let mut shell = Command::new("sh")
         .args(["-c", script, &process.to_string()])
@@ -24,7 +28,7 @@ pub fn freeze(process: u32) -> Result<Frozen> {
     }
 }
 
-/// A process that stands still; it goes on when this is dropped.
+/// A frozen process. Dropping this thaws it.
 pub struct Frozen(Child);
 
 impl Drop for Frozen {

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// How long an etcd may take from its start until it serves.
+/// How long an etcd may take from its start until it serves: 15 s.
 pub const START_LIMIT: Duration = Duration::from_secs(15);
 
 /// How often a condition is checked while waiting for it.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The command for one etcd on loopback. Port 0 lets the system pick.
+/// Returns the command for one etcd on loopback. With port 0 the system picks the port.
 pub(crate) fn etcd(data: &Path, scheme: &str, address: SocketAddr, log: &Path) -> Result<Command> {
     let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let client = format!("{scheme}://{address}");
@@ -28,14 +28,14 @@ pub(crate) fn etcd(data: &Path, scheme: &str, address: SocketAddr, log: &Path) -
         .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--logger", "zap", "--log-outputs", "stderr"])
-        // The JSON gateway would dial port 0.
+        // The JSON gateway would connect to port 0.
         .arg("--enable-grpc-gateway=false")
         .arg("--data-dir")
         .arg(data)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
-    // etcd takes each flag from the environment too, and ends where both are given.
+    // etcd also reads each flag from the environment, and exits if it is given twice.
     for (name, _) in
         env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ETCD_"))
     {
@@ -44,10 +44,11 @@ pub(crate) fn etcd(data: &Path, scheme: &str, address: SocketAddr, log: &Path) -
     Ok(command)
 }
 
-/// `ETCD`, or the bundled binary, or on a platform without one the `etcd` on the `PATH`.
+/// Returns the path in `ETCD`, or else the bundled binary. Where none is bundled for the platform it
+/// is the `etcd` on the `PATH`.
 fn binary() -> OsString {
     match env::var_os("ETCD") {
-        // A private etcd runs in a folder of its own.
+        // A private etcd runs in another folder, where a relative path would mean something else.
         Some(path) if Path::new(&path).components().count() > 1 => {
             std::path::absolute(&path).map_or(path, |path| path.into())
         }
@@ -66,7 +67,7 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
     })
 }
 
-/// Waits until the log of an etcd says that it serves, and returns the log.
+/// Waits until the log of an etcd says that it serves. Returns the log.
 pub(crate) fn wait_until_serving(etcd: &mut Child, data: &Path, log: &Path) -> Result<String> {
     let deadline = Instant::now() + START_LIMIT;
     loop {
@@ -96,20 +97,19 @@ pub(crate) fn wait_until_serving(etcd: &mut Child, data: &Path, log: &Path) -> R
     }
 }
 
-/// The address in the log line that etcd writes when it has begun to serve.
+/// Returns the address in the log line that etcd writes when it begins to serve.
 pub(crate) fn serving(log: &str) -> Option<SocketAddr> {
     let line = log.lines().find(|line| line.contains("serving client traffic"))?;
     field(line, "address")?.parse().ok()
 }
 
-/// The first text field of that name in a log of JSON lines.
+/// Returns the first text field of that name in a log of JSON lines.
 pub(crate) fn field<'a>(log: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = log.split_once(&format!("\"{name}\":\""))?;
     Some(rest.split_once('"')?.0)
 }
 
-/// The last lines of a log, less the stack traces, and none longer than a few
-/// lines of a terminal.
+/// Returns the last three lines of a log, without stack traces, and shortened to 400 characters.
 fn last_lines(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let last = lines[lines.len().saturating_sub(3)..].iter().map(|line| {
@@ -119,7 +119,7 @@ fn last_lines(log: &str) -> String {
     last.collect::<Vec<_>>().join("\n")
 }
 
-/// The path as seen from the current folder, where that is shorter.
+/// Returns the path relative to the current folder if it is below that.
 pub(crate) fn shown(path: &Path) -> String {
     let here = env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()

@@ -1,12 +1,10 @@
-//! A real etcd, started from Rust: the bundled binary, or the one that `ETCD` names.
-//!
-//! - [`find_or_start`] starts the one in the background that the chapters share.
-//! - A [`Server`] is private to the program that starts it: its own data, a port that the
-//!   system picks, gone when it is dropped or the program ends.
-//! - A [`Cluster`] is three of them.
+//! Starts a real etcd from Rust. Nothing has to be installed: the binary comes by cargo
+//! ([etcd-bin-vendored](https://crates.io/crates/etcd-bin-vendored)), or is the one that the
+//! environment variable `ETCD` names.
 //!
 //! ```
-//! # async fn example() -> anyhow::Result<()> {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> anyhow::Result<()> {
 //! let etcd = etcd_server::Server::start()?;
 //! let mut client = etcd_client::Client::connect([etcd.endpoint()], None).await?;
 //! client.put("key", "value", None).await?;
@@ -14,7 +12,18 @@
 //! # }
 //! ```
 //!
-//! `cargo run -p etcd-server` starts a cluster and says who leads it.
+//! - A [`Server`] is private to the program that starts it. It has its own data and a port that the
+//!   system picks, and is gone when it is dropped or the program ends. It can be killed, restarted
+//!   and frozen.
+//! - A [`Cluster`] is three of them, with certificates if the feature `tls` is on.
+//! - [`add_users`] gives an etcd users.
+//! - [`find_or_start`] starts one in the background, which outlives the program.
+//!
+//! The functions that start a server block the thread until it serves, which takes about half a
+//! second. In a task, call them through `tokio::task::spawn_blocking`.
+//!
+//! The binary of this crate is for a second terminal: `cargo run -p etcd-server` starts a cluster and
+//! says which member leads it.
 
 mod background;
 #[cfg(feature = "tls")]

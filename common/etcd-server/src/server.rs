@@ -1,5 +1,4 @@
-//! An etcd for one program alone. It does not outlive that program, however that
-//! ends.
+//! An etcd for one program alone.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,15 +11,17 @@ use tempfile::TempDir;
 use crate::freeze::{Frozen, freeze};
 use crate::launch::{etcd, serving, spawn, wait_until_serving};
 
-/// A private etcd, with data of its own and on a port the system picked.
-/// Dropping it stops the server and removes the data.
+/// A private etcd, with its own data, on a port that the system picks.
+///
+/// Dropping it stops the etcd and removes the data. The same happens when the program ends without
+/// dropping it, for instance by SIGKILL (on Unix).
 pub struct Server {
     process: Process,
     address: SocketAddr,
     name: String,
-    /// Added to the command line; of a flag given twice etcd takes the last.
+    /// Added to the command line. If a flag is given twice, etcd uses the last one.
     flags: Vec<String>,
-    /// The last member of a cluster that is dropped removes it.
+    /// The members of a cluster share it; the last one that is dropped removes it.
     pub(crate) folder: Arc<TempDir>,
 }
 
@@ -29,24 +30,29 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// As [`find_or_start`](crate::find_or_start).
+    /// The binary cannot be started, or etcd exits or does not serve within
+    /// [`START_LIMIT`](crate::START_LIMIT). The error has the end of etcd's log.
     pub fn start() -> Result<Server> {
         Server::start_with(&[])
     }
 
-    /// The same with further flags, such as `--auth-token-ttl=1`.
+    /// Starts an etcd with further flags, such as `--auth-token-ttl=1`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Server::start).
     pub fn start_with(flags: &[&str]) -> Result<Server> {
         let mut server = Server::spawn(&Arc::new(temporary_folder()?), "etcd", owned(flags))?;
         server.wait()?;
         Ok(server)
     }
 
-    /// Where clients reach it, as `ETCDCTL_ENDPOINTS` takes it.
+    /// Returns the address for clients.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The same with `https://` if it speaks TLS.
+    /// Returns the endpoint for clients: the address, with `https://` if it uses TLS.
     pub fn endpoint(&self) -> String {
         match scheme(&self.flags) {
             "http" => self.address.to_string(),
@@ -54,22 +60,26 @@ impl Server {
         }
     }
 
-    /// Whether its process has not ended yet.
+    /// Whether its process is running. It may also be frozen.
     pub fn is_running(&mut self) -> bool {
         matches!(self.process.etcd.try_wait(), Ok(None))
     }
 
-    /// The number of its process, for signals.
+    /// Returns the id of its process, for signals.
     pub fn id(&self) -> u32 {
         self.process.etcd.id()
     }
 
-    /// Where it keeps its data.
+    /// Returns the folder with its data.
     pub fn data(&self) -> PathBuf {
         files(&self.folder, &self.name).0
     }
 
     /// Ends the process at once, as a crash would. The data stays.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot end the process.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()
     }
@@ -78,15 +88,18 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// As [`find_or_start`](crate::find_or_start).
+    /// As [`start`](Server::start), or something else has taken its port meanwhile.
     pub fn restart(&mut self) -> Result<()> {
         self.kill()?;
         self.process = run(&self.folder, &self.name, self.address, &self.flags)?;
         self.wait()
     }
 
-    /// Stops the process where it stands, with its connections open, until what
-    /// this returns is dropped.
+    /// Freezes the process until the returned [`Frozen`] is dropped. Its connections stay open.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended.
     pub fn freeze(&self) -> Result<Frozen> {
         freeze(self.id())
     }
@@ -114,7 +127,7 @@ impl Server {
 struct Process {
     etcd: Child,
     #[cfg(unix)]
-    keeper: Child,
+    guardian: Child,
 }
 
 impl Process {
@@ -122,8 +135,8 @@ impl Process {
         #[cfg(unix)]
         {
             // First, so that it never kills by a number that is used again.
-            self.keeper.kill()?;
-            self.keeper.wait()?;
+            self.guardian.kill()?;
+            self.guardian.wait()?;
         }
         self.etcd.kill()?;
         self.etcd.wait()?;
@@ -137,24 +150,24 @@ impl Drop for Process {
     }
 }
 
-/// Runs a private etcd in `folder`; it does not serve yet.
+/// Starts a private etcd in `folder`. It does not serve yet.
 fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> Result<Process> {
     let (data, log) = files(folder, name);
     let mut command = etcd(&data, scheme(flags), address, &log)?;
     let etcd = spawn(command.args(flags).current_dir(folder))?;
     #[cfg(unix)]
-    let keeper = keep(&etcd, folder)?;
+    let guardian = spawn_guardian(&etcd, folder)?;
     Ok(Process {
         etcd,
         #[cfg(unix)]
-        keeper,
+        guardian,
     })
 }
 
-/// A shell that waits until this program ends: then, and not before, its input
-/// ends. Nothing else would tell an etcd, and a killed program drops nothing.
+/// Starts a guardian: a shell that waits until this program ends, and then ends the etcd and removes
+/// the folder. Its input ends when this program does, also if that is killed.
 #[cfg(unix)]
-fn keep(etcd: &Child, folder: &TempDir) -> Result<Child> {
+fn spawn_guardian(etcd: &Child, folder: &TempDir) -> Result<Child> {
     let script = r#"trap "" HUP INT TERM; read -r _; kill -9 "$0"; rm -rf "$1""#;
     Ok(Command::new("sh")
         .args(["-c", script, &etcd.id().to_string()])
@@ -178,7 +191,7 @@ pub(crate) fn temporary_folder() -> Result<TempDir> {
     tempfile::tempdir().context("cannot create a temporary folder")
 }
 
-/// Where the etcd of that name has its data and its log.
+/// Returns where the etcd of that name has its data and its log.
 fn files(folder: &TempDir, name: &str) -> (PathBuf, PathBuf) {
     let data = folder.path().join(name);
     let log = data.with_extension("log");

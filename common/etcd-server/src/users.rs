@@ -6,12 +6,13 @@ use anyhow::Result;
 use etcd_client::{Client, Permission};
 use tokio::time::timeout;
 
-/// Gives an etcd users, all with the password `secret`: `anna`, who may use the keys of the
-/// chapters and exercises and no others, and `root`, without whom etcd has none.
+/// Adds two users, both with the password `secret`, and turns on authentication. `anna` may use the
+/// keys of the chapters and exercises and no others. etcd demands a user `root`, who may do
+/// everything.
 ///
 /// # Errors
 ///
-/// etcd refuses, or does not answer within 5 s.
+/// etcd refuses a request, or the responses take more than 5 s in all.
 pub async fn add_users(client: &mut Client) -> Result<()> {
     let requests = async {
         client.role_add("student").await?;

@@ -1,16 +1,21 @@
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use etcd_server::Server;
 
 use crate::readme::Cluster;
 use crate::signal;
+
+/// The workspace.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// A user's machine, with the background etcd at a port of its own instead of
 /// 2379. Dropping it stops that server, however often it was started, and removes
@@ -55,14 +60,14 @@ impl Desk {
         command
             .env("ETCD_LOCAL_PORT", self.address.port().to_string())
             .envs(self.cluster.exported.iter().map(|(name, value)| (name, value)))
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+            .current_dir(ROOT);
         Ok(command)
     }
 
-    /// Notes the process that a `started etcd` line names.
+    /// Notes the process that the line names, if it tells how to stop a server.
     pub fn note_server(&mut self, line: &str) {
-        let process = line.split_once("(process ").and_then(|(_, rest)| rest.split_once(','));
-        self.servers.extend(process.and_then(|(number, _)| number.parse::<u32>().ok()));
+        let process = line.strip_prefix("it keeps running; stop it with: kill ");
+        self.servers.extend(process.and_then(|process| process.parse::<u32>().ok()));
     }
 }
 
@@ -94,14 +99,12 @@ pub fn program_with(endpoints: &str, name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// The command that runs a program of this workspace, without its build.
+/// The command that runs a program of this workspace, which cargo has built.
 fn program(name: &str) -> Result<Command> {
-    // A test is built into target/debug/deps, the programs beside that folder.
-    let test = env::current_exe()?;
-    let folder = test.ancestors().nth(2).context("this test is in no folder")?;
-    let path: PathBuf = folder.join(name).with_extension(env::consts::EXE_EXTENSION);
-    ensure!(path.exists(), "{} is not built; type: cargo build --all-targets", path.display());
-    let mut command = Command::new(path);
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    let folder = built.as_ref().map_err(|error| anyhow!("{error}"))?;
+    let mut command = Command::new(folder.join(name).with_extension(env::consts::EXE_EXTENSION));
     for (name, _) in env::vars_os() {
         // What a developer has set is meant for another etcd.
         if name.as_encoded_bytes().starts_with(b"ETCDCTL_") {
@@ -109,4 +112,28 @@ fn program(name: &str) -> Result<Command> {
         }
     }
     Ok(command)
+}
+
+/// Builds all programs of this workspace: `cargo test -p NAME` has built those of one package only.
+/// Returns the folder they are in.
+fn build() -> Result<PathBuf> {
+    // A test is built into target/debug/deps, the programs beside that folder.
+    let test = env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("this test is in no folder")?;
+    let profile = match folder.file_name().and_then(OsStr::to_str) {
+        None | Some("debug") => "dev",
+        Some(profile) => profile,
+    };
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo
+        .args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile])
+        .arg("--target-dir")
+        .args(folder.parent())
+        .current_dir(ROOT);
+    if cfg!(feature = "tls") {
+        cargo.args(["--features", "common/tls,etcd-server/tls"]);
+    }
+    let output = cargo.output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(folder.to_owned())
 }

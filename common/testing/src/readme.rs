@@ -259,8 +259,8 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
 /// the bundled etcd's version where `ETCD` names another.
 fn as_in_readme(desk: &mut Desk, line: &str) -> String {
     let mut line = line.to_owned();
-    if let Some((_, rest)) = line.split_once("started etcd ") {
-        desk.note_server(&line);
+    desk.note_server(&line);
+    if let Some(rest) = line.strip_prefix("started etcd ") {
         let version = rest.split(' ').next().unwrap_or_default().to_owned();
         if env::var_os("ETCD").is_some() {
             line = line.replacen(&version, "3.7.2", 1);
@@ -269,7 +269,6 @@ fn as_in_readme(desk: &mut Desk, line: &str) -> String {
     let port = desk.address.port();
     line = line.replace(&format!(":{port}"), ":2379").replace(&format!("etcd-{port}"), "etcd");
     for (server, number) in desk.servers.iter().zip(FIRST_SERVER..) {
-        line = line.replace(&format!("process {server},"), &format!("process {number},"));
         line = line.replace(&format!("kill {server}"), &format!("kill {number}"));
     }
     desk.cluster.note(&line);

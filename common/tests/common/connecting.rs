@@ -1,0 +1,198 @@
+//! Connecting to an etcd, or to what is not one; and the etcd in the background.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use common::CONNECT_TIMEOUT;
+use testing::{Desk, Program, program_with};
+
+/// Runs a chapter with this variable, which must end it in time, with one error. Returns the error.
+fn failing(variable: &str, value: &str) -> Result<String> {
+    let mut chapter = program_with("", "put-get")?;
+    chapter.env(variable, value).env("RUST_BACKTRACE", "1");
+    let begin = Instant::now();
+    let (lines, status) = Program::start(chapter)?.end()?;
+    ensure!(begin.elapsed() < 2 * CONNECT_TIMEOUT, "{:?}", begin.elapsed());
+    ensure!(status.code() == Some(1) && lines.len() == 1, "{status}: {lines:#?}");
+    Ok(lines.concat())
+}
+
+#[test]
+fn names_a_host_that_does_not_exist() -> Result<()> {
+    let error = failing("ETCDCTL_ENDPOINTS", "no-such-host.invalid:2379")?;
+    let cause =
+        "cannot reach etcd at no-such-host.invalid:2379: failed to lookup address information";
+    ensure!(error.starts_with(&format!("Error: {cause}: ")), "{error}");
+    let advice = "(named by ETCDCTL_ENDPOINTS; unset it to use an etcd on this machine)";
+    ensure!(error.ends_with(advice), "{error}");
+    Ok(())
+}
+
+#[test]
+fn gives_up_on_a_server_that_accepts_and_says_nothing() -> Result<()> {
+    let mute = TcpListener::bind("127.0.0.1:0")?; // the system accepts for it
+    let address = mute.local_addr()?;
+    let error = failing("ETCDCTL_ENDPOINTS", &address.to_string())?;
+    let expected = format!("Error: cannot reach etcd at {address}: no answer (");
+    ensure!(error.starts_with(&expected), "{error}");
+    Ok(())
+}
+
+#[test]
+fn tells_a_web_server_from_etcd() -> Result<()> {
+    let web = TcpListener::bind("127.0.0.1:0")?;
+    let address = web.local_addr()?;
+    thread::spawn(move || {
+        for connection in web.incoming() {
+            let mut connection = connection.unwrap();
+            let _ = connection.read(&mut [0; 1000]);
+            let _ = connection.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let expected = format!(
+        "Error: cannot reach etcd at {address}: what answers there is not etcd, or expects TLS ("
+    );
+    let error = failing("ETCDCTL_ENDPOINTS", &address.to_string())?;
+    ensure!(error.starts_with(&expected), "{error}");
+    // The same where it sits on the port of this machine's etcd: none is started.
+    let error = failing("ETCD_LOCAL_PORT", &address.port().to_string())?;
+    ensure!(error.starts_with(&expected), "{error}");
+    let advice = "(stop what holds that port, or set ETCD_LOCAL_PORT to a free one)";
+    ensure!(error.ends_with(advice), "{error}");
+    Ok(())
+}
+
+#[test]
+fn says_which_endpoint_it_cannot_use() -> Result<()> {
+    for (value, expected) in [
+        (" ", "ETCDCTL_ENDPOINTS is set to \" \", which names no endpoint; "),
+        (" , ,", "ETCDCTL_ENDPOINTS is set to \" , ,\", which names no endpoint; "),
+        ("localhost", "cannot use \"localhost\" from ETCDCTL_ENDPOINTS: write host:port"),
+        ("http://a b:1", "cannot use \"http://a b:1\" from ETCDCTL_ENDPOINTS: write host:port"),
+        ("ftp://a:1", "cannot use \"ftp://a:1\" from ETCDCTL_ENDPOINTS: write host:port"),
+        ("a^b:1", "cannot use a^b:1: invalid uri: invalid uri character"),
+    ] {
+        let error = failing("ETCDCTL_ENDPOINTS", value)?;
+        ensure!(error.starts_with(&format!("Error: {expected}")), "{error}");
+    }
+    for port in ["etcd", "0", "99999"] {
+        let error = failing("ETCD_LOCAL_PORT", port)?;
+        let expected = format!("Error: ETCD_LOCAL_PORT is set to {port:?}, which is not a port");
+        ensure!(error == expected, "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn takes_endpoints_as_etcdctl_does() -> Result<()> {
+    let mut desk = Desk::new()?;
+    desk.start_server()?;
+    let address = desk.address;
+    for endpoints in ["", &format!(" http://{address} ,, {address},")] {
+        let mut chapter = desk.command("put-get")?;
+        chapter.env("ETCDCTL_ENDPOINTS", endpoints);
+        Program::start(chapter)?.expect("testkey,testvalues")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn goes_on_without_the_endpoints_that_do_not_answer() -> Result<()> {
+    let mut desk = Desk::new()?;
+    desk.start_server()?;
+    for _ in 0..10 {
+        let mut chapter = desk.command("put-get")?;
+        chapter.env("ETCDCTL_ENDPOINTS", format!("127.0.0.1:1,{},127.0.0.1:2", desk.address));
+        Program::start(chapter)?.end_well(&[
+            "without 127.0.0.1:1: connection refused",
+            "without 127.0.0.1:2: connection refused",
+            "testkey,testvalues",
+        ])?;
+    }
+    let error = failing("ETCDCTL_ENDPOINTS", "127.0.0.1:1,127.0.0.1:2")?;
+    let expected = "Error: cannot reach etcd at 127.0.0.1:1, 127.0.0.1:2: connection refused (";
+    ensure!(error.starts_with(expected), "{error}");
+    Ok(())
+}
+
+#[test]
+fn two_chapters_started_at_once_share_one_server() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let chapters =
+        [Program::start(desk.command("put-get")?)?, Program::start(desk.command("delete")?)?];
+    let mut lines = Vec::new();
+    for chapter in chapters {
+        let (shown, status) = chapter.end()?;
+        shown.iter().for_each(|line| desk.note_server(line));
+        ensure!(status.success(), "{status}: {shown:?}");
+        lines.extend(shown);
+    }
+    let started = lines.iter().filter(|line| line.starts_with("started etcd ")).count();
+    ensure!(started == 1, "{lines:#?}");
+    Ok(())
+}
+
+#[test]
+fn the_server_outlives_the_chapter_and_ctrl_c() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let mut watch = desk.command("watch")?;
+    watch.process_group(0); // as a shell does, so that Ctrl-C is for all of it
+    let watch = Program::start(watch)?;
+    while desk.servers.is_empty() {
+        desk.note_server(&watch.line()?.context("it has ended")?);
+    }
+    watch.expect("watching testkey")?;
+    let kill = format!("kill -INT -{}", watch.id());
+    ensure!(Command::new("sh").args(["-c", &kill]).status()?.success());
+    // It ends, and with it the pipe to this test: the server does not hold it.
+    watch.end()?;
+    Program::start(desk.command("put-get")?)?.expect("testkey,testvalues")
+}
+
+#[test]
+fn says_why_etcd_does_not_start() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let data = etcd_server::background_data(desk.address);
+    let mut failing = |etcd: &str| -> Result<Vec<String>> {
+        let mut chapter = desk.command("put-get")?;
+        chapter.env("ETCD", etcd);
+        let (lines, status) = Program::start(chapter)?.end()?;
+        lines.iter().for_each(|line| desk.note_server(line));
+        ensure!(status.code() == Some(1), "{status}: {lines:#?}");
+        Ok(lines)
+    };
+    let missing = failing("/no/such/etcd")?;
+    ensure!(
+        missing[0].starts_with("Error: cannot start /no/such/etcd, which ETCD names"),
+        "{missing:#?}"
+    );
+
+    // etcd wants a folder of that name, says so in its log, and ends.
+    fs::create_dir(&data)?;
+    fs::write(data.join("member"), "")?;
+    let ended = failing("")?;
+    ensure!(ended[0].contains(" ended with exit status: 1; its log, target/etcd-"), "{ended:#?}");
+    ensure!(ended.iter().any(|line| line.contains("not a directory")), "{ended:#?}");
+    Ok(())
+}
+
+#[test]
+fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
+    let mut holder = Desk::new()?;
+    holder.start_server()?;
+    let mut desk = Desk::new()?;
+    let chapter = desk.command("put-get")?;
+    let [held, wanted]: [_; 2] = [&holder, &desk].map(|d| etcd_server::background_data(d.address));
+    fs::rename(&held, &wanted)?;
+    let (lines, status) = Program::start(chapter)?.end()?;
+    lines.iter().for_each(|line| desk.note_server(line));
+    ensure!(status.code() == Some(1), "{status}: {lines:#?}");
+    ensure!(lines[0].starts_with("Error: another etcd holds the data in target/"), "{lines:#?}");
+    Ok(())
+}
