@@ -1,4 +1,4 @@
-//! Waiting for a key to go.
+//! Waiting until a key is deleted.
 
 use anyhow::{Result, ensure};
 use etcd_client::{Client, EventType, WatchOptions};
@@ -6,19 +6,19 @@ use etcd_client::{Client, EventType, WatchOptions};
 use crate::connect::reconnect;
 use crate::within::{NO_LIMIT, REQUEST_TIMEOUT, within};
 
-/// Waits until etcd has deleted `key`, for as long as that takes. The chapter
-/// `watch` shows what this is made of.
+/// Waits until etcd has deleted `key`, without a limit. The chapter `watch` shows what this is made
+/// of.
 ///
 /// # Errors
 ///
-/// etcd cannot be reached for [`CONNECT_TIMEOUT`](crate::CONNECT_TIMEOUT), it cancels the watch, or the
-/// key is on no lease (any more), so that nothing would delete it.
+/// - etcd cannot be reached for [`CONNECT_TIMEOUT`](crate::CONNECT_TIMEOUT), or cancels the watch.
+/// - The key is not on a lease, or was put again without one: nothing will delete it.
 pub async fn deleted(client: &mut Client, key: &str) -> Result<()> {
     let mut failed = false;
     loop {
         match watch_deletion(client, key).await {
             Ok(true) => return Ok(()),
-            // Not the connection's fault, if it comes again on another.
+            // The same error on a new connection is not the connection's fault.
             Err(error) if failed => return Err(error),
             ended => failed = ended.is_err(),
         }
@@ -26,15 +26,15 @@ pub async fn deleted(client: &mut Client, key: &str) -> Result<()> {
     }
 }
 
-/// Whether etcd has deleted the key; else the stream was lost before it did.
+/// Returns true when etcd has deleted the key, and false if the stream was lost before.
 async fn watch_deletion(client: &mut Client, key: &str) -> Result<bool> {
-    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
-    let Some(kv) = found.kvs().first() else {
+    let response = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
+    let Some(kv) = response.kvs().first() else {
         return Ok(true);
     };
     ensure!(kv.lease() != 0, "{key} is on no lease: it stays");
-    // From the revision after the get, so that nothing falls between the two.
-    let next = found.header().map_or(0, |header| header.revision() + 1);
+    // From the revision after the get, so that no change falls between the two.
+    let next = response.header().map_or(0, |header| header.revision() + 1);
     let from = WatchOptions::new().with_start_revision(next);
     let mut stream = within(REQUEST_TIMEOUT, client.watch(key, Some(from))).await?;
     while let Ok(Some(response)) = within(NO_LIMIT, stream.message()).await {

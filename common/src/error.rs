@@ -1,6 +1,7 @@
 //! What went wrong, in one line.
 
 use std::error::Error as _;
+use std::fmt;
 use std::io::{self, ErrorKind};
 
 use etcd_client::Error;
@@ -9,7 +10,46 @@ use tonic::Code;
 pub(crate) const NO_ANSWER: &str = "no answer";
 const LOST: &str = "connection lost";
 
-/// One line of what `etcd_client::Error` prints as a page.
+/// The error of a request that [`within`](crate::within()) has made, shown in one line.
+///
+/// A caller that has to tell errors apart finds it with `anyhow::Error::downcast_ref`, or asks
+/// [`is_refusal`].
+#[derive(Debug)]
+pub struct RequestError {
+    /// What etcd's client returned.
+    pub error: Error,
+    /// Who asked, where that matters.
+    pub(crate) note: String,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", one_line(&self.error), self.note)
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+/// Whether etcd has refused a request, so that it would refuse it again. After any other error,
+/// such as a lost connection, it may help to send the request again.
+pub fn is_refusal(error: &anyhow::Error) -> bool {
+    match error.downcast_ref().map(|RequestError { error, .. }| error) {
+        Some(Error::LeaseKeepAliveError(text)) => text == "lease not found",
+        Some(error) => matches!(
+            code(error),
+            Some(
+                Code::InvalidArgument
+                    | Code::NotFound // the lease
+                    | Code::PermissionDenied
+                    | Code::OutOfRange // the TTL
+                    | Code::Unauthenticated
+            )
+        ),
+        None => false,
+    }
+}
+
+/// One line of what `etcd_client::Error` shows as a page.
 pub(crate) fn one_line(error: &Error) -> String {
     let (text, mut cause) = match error {
         Error::GRpcStatus(status) => (status.message().to_owned(), status.source()),
@@ -27,20 +67,19 @@ pub(crate) fn one_line(error: &Error) -> String {
     match cause.downcast_ref().map(io::Error::kind) {
         Some(ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
         Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => LOST.to_owned(),
-        // The same, as the HTTP/2 library has it.
+        // The HTTP/2 library and the TLS library have words of their own for a lost connection.
         None if ["broken pipe", "connection closed", "connection reset"]
             .iter()
             .any(|end| text.ends_with(end)) =>
         {
             LOST.to_owned()
         }
-        // As the TLS library has it.
         _ if text.contains("close_notify") => LOST.to_owned(),
         _ => text,
     }
 }
 
-/// gRPC's word for what kind of error this is.
+/// The gRPC status code; `None` for an error that did not come by gRPC.
 pub(crate) fn code(error: &Error) -> Option<Code> {
     match error {
         Error::GRpcStatus(status) => Some(status.code()),

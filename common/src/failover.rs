@@ -1,4 +1,4 @@
-//! A client's way to several members of a cluster.
+//! The channel between a client and the members of a cluster.
 
 use std::mem;
 use std::pin::Pin;
@@ -17,12 +17,15 @@ use tonic::transport::{self, Endpoint};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
-/// Stays with one member until that fails, then goes on to the next; etcd-client's own channel
-/// takes turns with all of them, also with those that are down.
+/// A channel that stays with one member until that member fails, and then goes on to the next.
+/// (etcd-client's own channel takes turns with all members, also with those that are down.)
 ///
-/// Nothing is carried out twice: a request is passed on to the next member only if nobody has
-/// read from its body. Any other comes back with its error, and the next one goes elsewhere.
-/// So it does when a member is not heard from before the caller gives up, or has no leader.
+/// A member has failed when a request to it ends with a connection error, when the caller gives up
+/// before the response has come, or when it says that it has no leader.
+///
+/// No request is carried out twice. A failed request is sent to the next member only if nothing
+/// has read its body, so that it was certainly not sent before. Any other failed request returns its
+/// error.
 #[derive(Clone, Copy, Debug)]
 pub struct Failover;
 
@@ -41,10 +44,10 @@ impl BalancedChannelBuilder for Failover {
 }
 
 struct Members {
-    /// How etcd-client names the members.
+    /// The endpoints, as etcd-client announces them.
     changes: mpsc::Receiver<Change<Uri, Endpoint>>,
     channels: Vec<(Uri, transport::Channel)>,
-    /// Counts the failures, and so tells whose turn it is.
+    /// The number of failures so far, which says whose turn it is.
     turn: usize,
 }
 
@@ -56,7 +59,7 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An attempt with the member whose turn it is; how many members there are.
+    /// Begins an attempt with the member whose turn it is; also returns how many members there are.
     fn attempt(&self) -> Option<(Attempt, transport::Channel, usize)> {
         let mut members = self.lock();
         while let Ok(change) = members.changes.try_recv() {
@@ -68,23 +71,23 @@ impl Shared {
         }
         let (turn, count) = (members.turn, members.channels.len());
         let (_, channel) = members.channels.get(turn.checked_rem(count)?)?;
-        let attempt = Attempt { members: self.clone(), turn, answered: false };
+        let attempt = Attempt { members: self.clone(), turn, responded: false };
         Some((attempt, channel.clone(), count))
     }
 }
 
-/// A request on its way to a member. Without an answer, it is the next one's turn.
+/// A request to a member. If it is dropped without a response, it is the next member's turn.
 struct Attempt {
     members: Shared,
     turn: usize,
-    answered: bool,
+    responded: bool,
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         let mut members = self.members.lock();
-        // Else another attempt has said so already.
-        if !self.answered && members.turn == self.turn {
+        // Otherwise another attempt has counted this failure already.
+        if !self.responded && members.turn == self.turn {
             members.turn += 1;
         }
     }
@@ -113,7 +116,7 @@ impl Service<Request<Body>> for Shared {
                 let (lent, mut back) = lend(body);
                 match channel.oneshot(head.clone().map(|()| lent)).await {
                     Ok(response) => {
-                        attempt.answered = !is_unavailable(response.headers());
+                        attempt.responded = !is_unavailable(response.headers());
                         return Ok(response);
                     }
                     Err(error) => match back.try_recv() {
@@ -126,12 +129,12 @@ impl Service<Request<Body>> for Shared {
     }
 }
 
-/// Whether a member says that it cannot serve, as one without a leader does.
+/// Whether a member responds that it cannot serve, as one without a leader does.
 fn is_unavailable(headers: &HeaderMap) -> bool {
     Status::from_header_map(headers).is_some_and(|status| status.code() == tonic::Code::Unavailable)
 }
 
-/// A body that comes back when it is dropped, if nobody has read from it.
+/// Returns a body that sends itself back when it is dropped, if nothing has read it.
 fn lend(body: Body) -> (Body, oneshot::Receiver<Body>) {
     let (sender, back) = oneshot::channel();
     (Body::new(Lent { body, back: Some(sender) }), back)

@@ -1,5 +1,5 @@
-//! What every chapter needs and none of them teaches: connecting to etcd, and waiting for its
-//! answers within a limit.
+//! What every chapter needs and none of them teaches: [`connect`] to etcd, and wait for a response
+//! [`within`] a limit.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -11,22 +11,23 @@
 //! # }
 //! ```
 //!
-//! From the bottom up: [`error`] puts what went wrong into one line, [`within`](mod@within) limits
-//! a wait, [`tls`] and [`settings`] read where etcd is and who we are, [`failover`] is the channel
-//! to several members, [`connect`](mod@connect) puts these together, and [`deleted`](mod@deleted)
-//! is a watch that two chapters share.
-#![allow(rustdoc::private_intra_doc_links)]
+//! Two chapters wait until a key is [`deleted`], and three [`reconnect`] after a stream was lost.
+//! The rest is for programs that do more than a chapter does.
 
+// A module imports only from those behind it in this row:
+// deleted, connect, health, failover, within, settings, tls, error.
 mod connect;
 mod deleted;
 mod error;
 mod failover;
+mod health;
 mod settings;
 mod tls;
 mod within;
 
 pub use connect::{connect, connect_through, connect_to, reconnect};
 pub use deleted::deleted;
+pub use error::{RequestError, is_refusal};
 pub use failover::Failover;
 pub use settings::CONNECT_TIMEOUT;
 pub use within::{NO_LIMIT, REQUEST_TIMEOUT, within};

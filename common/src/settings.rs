@@ -1,4 +1,4 @@
-//! Which etcd to use, from the environment.
+//! Which etcd to use, and how: the only module that reads the environment.
 
 use std::env::{self, VarError};
 use std::net::SocketAddr;
@@ -10,19 +10,19 @@ use etcd_client::ConnectOptions;
 
 use crate::tls::{Files, with_tls};
 
-/// How long [`connect`](crate::connect()) waits for etcd to answer, as in the Go tutorial.
+/// How long [`connect`](crate::connect()) waits for a healthy etcd: 5 s, as in the Go tutorial.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The servers to talk to, and how.
+/// The endpoints to connect to, and how.
 pub(crate) struct Settings {
     pub(crate) endpoints: Vec<String>,
-    /// This machine's etcd, which may be started; `None` if the environment names
-    /// another, or says how to talk to it.
+    /// The etcd of this machine, which may be started. `None` if the environment names another, or
+    /// names a user or files for TLS, which an etcd that we start would not have.
     pub(crate) local: Option<SocketAddr>,
-    /// The settings of every connection, but for the user.
+    /// The options of every connection, without the user.
     pub(crate) options: ConnectOptions,
     pub(crate) user: Option<User>,
-    /// What to do when none of the servers can be reached.
+    /// What to do when no endpoint is healthy.
     pub(crate) advice: &'static str,
 }
 
@@ -42,7 +42,6 @@ impl Settings {
                 (vec![address.to_string()], Some(address), advice)
             }
         };
-        // An etcd that we started would have neither users nor TLS.
         let local = address.filter(|_| user.is_none() && files.is_none());
         let advice = match (local, address) {
             (None, Some(_)) => {
@@ -54,21 +53,21 @@ impl Settings {
         Ok(Settings { endpoints, local, options, user, advice })
     }
 
-    /// Who we are, and where.
+    /// The user and the endpoints, for an error message.
     pub(crate) fn who(&self) -> String {
         let name = self.user.as_ref().map_or("without ETCDCTL_USER", User::shown);
         format!("{name}, at {}", self.endpoints.join(", "))
     }
 }
 
-/// The settings of every connection, wherever it goes.
+/// The options of every connection, whatever the environment says.
 pub(crate) fn plain_options() -> ConnectOptions {
     ConnectOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)
-        // Notices a server that is frozen or cut off. etcd drops a client that
-        // asks more often than every 5 s (its --grpc-keepalive-min-time).
+        // Notices a server that is frozen or cut off. etcd closes the connection of a client
+        // that pings more often than every 5 s (its --grpc-keepalive-min-time).
         .with_keep_alive(Duration::from_secs(10), Duration::from_secs(5))
-        // A member that is cut off from the others says so, and ends its watches.
+        // Makes a member that is cut off from the others refuse requests and end its watches.
         .with_require_leader(true)
 }
 
@@ -79,14 +78,14 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// The name, less what may be a password: with `ETCDCTL_PASSWORD`, a colon parts nothing.
+    /// The name, without what may be a password by mistake: see `from_env`.
     pub(crate) fn shown(&self) -> &str {
         self.name.split(':').next().unwrap_or_default()
     }
 
     fn from_env() -> Result<Option<User>> {
         let Some(user) = variable("ETCDCTL_USER")? else { return Ok(None) };
-        // With a password of its own, all of it is the name, colons and all.
+        // As in etcdctl: with ETCDCTL_PASSWORD, a colon belongs to the name.
         let (name, password) = match (variable("ETCDCTL_PASSWORD")?, user.split_once(':')) {
             (Some(password), _) => (user, password),
             (None, Some((name, password))) => (name.to_owned(), password.to_owned()),
@@ -100,7 +99,7 @@ impl User {
     }
 }
 
-/// The files for TLS; `None` if the environment names none.
+/// Returns the files for TLS that the environment names, if any.
 fn files() -> Result<Option<Files>> {
     let ca = variable("ETCDCTL_CACERT")?;
     let own = match (variable("ETCDCTL_CERT")?, variable("ETCDCTL_KEY")?) {
@@ -112,8 +111,9 @@ fn files() -> Result<Option<Files>> {
     Ok((ca.is_some() || own.is_some()).then_some(Files { ca, own }))
 }
 
-/// The endpoints with their `https://`, and the settings for them. As in etcdctl, an endpoint
-/// without `http://` or `https://` means TLS if the environment names files for it.
+/// Returns the endpoints with `https://` where they use TLS, and the options for them. As in
+/// etcdctl, an endpoint without `http://` or `https://` uses TLS if the environment names files
+/// for it.
 fn secure(
     mut endpoints: Vec<String>,
     files: Option<Files>,
@@ -138,13 +138,13 @@ fn secure(
     ensure!(
         unverified.is_none_or(|value| ["0", "f", "false"].contains(&&*value.to_lowercase())),
         "ETCDCTL_INSECURE_SKIP_TLS_VERIFY is set, but these programs always verify a server; \
-         unset it, and name who vouches for the server in ETCDCTL_CACERT"
+         unset it, and name the server's CA certificate in ETCDCTL_CACERT"
     );
     let options = with_tls(options, files.unwrap_or_default())?;
     Ok((endpoints, options))
 }
 
-/// The endpoints in a list, separated by commas.
+/// Returns the endpoints in a list that is separated by commas.
 fn named(list: &str) -> Result<Vec<String>> {
     let named = list.split(',').map(str::trim).filter(|part| !part.is_empty());
     let endpoints: Vec<String> = named.map(str::to_owned).collect();
@@ -162,7 +162,7 @@ fn named(list: &str) -> Result<Vec<String>> {
     Ok(endpoints)
 }
 
-/// The address of this machine's etcd.
+/// Returns the address of this machine's etcd.
 fn local(port: &str) -> Result<SocketAddr> {
     let number: Option<NonZeroU16> = port.parse().ok();
     let number = number
@@ -170,8 +170,8 @@ fn local(port: &str) -> Result<SocketAddr> {
     Ok(SocketAddr::from(([127, 0, 0, 1], number.get())))
 }
 
-/// Whether this is `host:port`, with or without `http://` or `https://`. etcd-client takes
-/// more: it would dial port 80 for a bare host, and any name before `://`.
+/// Whether this is `host:port`, with or without `http://` or `https://`. etcd-client accepts
+/// more: without a port it would connect to port 80.
 fn is_endpoint(text: &str) -> bool {
     let address = text.strip_prefix("http://").or(text.strip_prefix("https://")).unwrap_or(text);
     let Some((host, port)) = address.trim_end_matches('/').rsplit_once(':') else {
@@ -180,7 +180,7 @@ fn is_endpoint(text: &str) -> bool {
     !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok()
 }
 
-/// An environment variable; one that is empty is not set.
+/// Returns an environment variable. One that is empty counts as not set.
 fn variable(name: &str) -> Result<Option<String>> {
     match env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),

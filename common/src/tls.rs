@@ -7,9 +7,9 @@ use etcd_client::ConnectOptions;
 #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "they are read with the feature"))]
 #[derive(Default)]
 pub(crate) struct Files {
-    /// The certificate authority of the servers; without it, those that the system trusts.
+    /// The CA certificate of the servers (PEM); without it, those that the system trusts.
     pub(crate) ca: Option<String>,
-    /// The client's certificate and its key, for a server that asks.
+    /// The client's certificate and its key (PEM), for a server that asks for them.
     pub(crate) own: Option<(String, String)>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn with_tls(_: ConnectOptions, _: Files) -> Result<ConnectOptions> {
     let is_example = program.parent().is_some_and(|folder| folder.ends_with("examples"));
     let which = if is_example { "--example" } else { "-p" };
     bail!(
-        "this etcd is to be reached by TLS, which the programs are built without; \
+        "this etcd needs TLS, and the programs are built without it; \
          type: cargo run {which} {name} --features common/tls"
     )
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
+use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, is_refusal, within};
 use etcd_client::{Client, Error, Txn, TxnResponse};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -98,23 +98,16 @@ impl Session {
     }
 }
 
-/// Sends a request. The inner error is no answer of etcd: it can be sent again, after a pause.
+/// Sends a request. The outer error is final; after the inner one it can be sent again.
 async fn attempt<T>(request: impl Future<Output = Result<T, Error>>) -> Result<Result<T>> {
-    let mut refused = false;
-    let request = async { request.await.inspect_err(|error| refused = is_refusal(error)) };
-    let answer = within(REQUEST_TIMEOUT, request).await;
-    if answer.is_err() && !refused {
-        // A member may be down or frozen, or the cluster be electing a leader.
-        sleep(Duration::from_millis(50)).await;
-        return Ok(answer);
+    match within(REQUEST_TIMEOUT, request).await {
+        Err(error) if !is_refusal(&error) => {
+            // A member may be down or frozen, or the cluster be electing a leader.
+            sleep(Duration::from_millis(50)).await;
+            Ok(Err(error))
+        }
+        response => response.map(Ok),
     }
-    answer.map(Ok)
-}
-
-/// Whether etcd would say no again. In gRPC's numbers: InvalidArgument, NotFound (the lease),
-/// PermissionDenied, OutOfRange (the TTL), Unauthenticated.
-fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::GRpcStatus(status) if [3, 5, 7, 11, 16].contains(&status.code().into()))
 }
 
 /// Renews the lease every third of its TTL until it is lost. Go's client does so unseen.

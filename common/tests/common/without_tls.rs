@@ -6,8 +6,7 @@ use testing::{Desk, Program, program_at, program_with};
 
 #[test]
 fn programs_tell_how_to_build_them_with_tls() -> Result<()> {
-    let built =
-        "Error: this etcd is to be reached by TLS, which the programs are built without; type:";
+    let built = "Error: this etcd needs TLS, and the programs are built without it; type:";
     let (lines, status) = Program::start(program_with("https://127.0.0.1:1", "lease")?)?.end()?;
     ensure!(status.code() == Some(1), "{status}");
     ensure!(lines == [format!("{built} cargo run -p lease --features common/tls")], "{lines:?}");

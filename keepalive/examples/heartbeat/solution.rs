@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use common::{REQUEST_TIMEOUT, within};
-use etcd_client::{Client, Error, PutOptions};
-use tokio::time::{Instant, sleep, timeout_at};
+use anyhow::{Context, Result};
+use common::{REQUEST_TIMEOUT, is_refusal, within};
+use etcd_client::{Client, PutOptions};
+use tokio::time::{Instant, sleep};
 
 pub async fn stay(
     client: &mut Client,
@@ -29,7 +29,8 @@ async fn until_lost(
     ttl: i64,
     registered: &impl Fn(bool),
 ) -> Result<()> {
-    // A TTL counts from the sending: who counts from the answer believes too long.
+    // The TTL counts from the moment when the request was sent. Counted from the response, it would
+    // end here later than at etcd.
     let mut sent = Instant::now();
     let lease =
         within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await.context("grant failed")?;
@@ -42,13 +43,12 @@ async fn until_lost(
     loop {
         sleep(ttl / 3).await;
         sent = Instant::now();
-        // This renews once and reads the answer, on a stream of its own: nothing has
-        // to be replaced when the server has been restarted.
-        match timeout_at(end, client.lease_keep_alive(lease.id())).await {
-            Ok(Ok(_)) => end = sent + ttl,
-            Ok(Err(Error::LeaseKeepAliveError(reason))) => bail!("{reason}"),
-            Ok(Err(_)) if Instant::now() < end => {} // out of reach: there is time to try again
-            _ => bail!("no answer for {ttl:?}"),
+        // Renews once and reads the response, each time on a new stream: none has to be replaced
+        // when the server has been restarted.
+        match within(end - sent, client.lease_keep_alive(lease.id())).await {
+            Ok(_) => end = sent + ttl,
+            Err(error) if is_refusal(&error) || Instant::now() >= end => return Err(error),
+            Err(_) => {} // out of reach, and there is time for another renewal
         }
     }
 }

@@ -1,0 +1,148 @@
+//! The health check of the endpoints: which of them can be used now, and why the others cannot.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use etcd_client::{Client, Error};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tonic::Code;
+
+use crate::error::{NO_ANSWER, code, one_line};
+use crate::failover::Failover;
+use crate::settings::{CONNECT_TIMEOUT, Settings};
+use crate::within::REQUEST_TIMEOUT;
+
+/// Between two health checks of the same endpoint.
+pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+const NO_LEADER: &str = "it has no leader, as it does not see a majority of its cluster";
+
+/// The result of a health check, in the order of the endpoints.
+pub(crate) struct Health {
+    /// Each endpoint with a client of it, which has not logged in.
+    pub(crate) healthy: Vec<(String, Client)>,
+    /// Each endpoint with the cause.
+    pub(crate) unhealthy: Vec<(String, String)>,
+}
+
+/// Reads a key, which takes a majority of the cluster, as `etcdctl endpoint health` does.
+/// `Client::connect` succeeds with nobody there, and `status` on a member without a majority.
+pub(crate) async fn check(mut client: Client) -> Result<(), Error> {
+    loop {
+        match client.get("health", None).await {
+            // The key is not ours to read, but etcd has looked for it.
+            Err(error) if code(&error) == Some(Code::PermissionDenied) => return Ok(()),
+            // The request was made before the change, and can be made again.
+            Err(error) if one_line(&error) == "etcdserver: leader changed" => {}
+            response => return response.map(drop),
+        }
+    }
+}
+
+/// Checks all endpoints at the same time. When one is healthy, the others have
+/// [`REQUEST_TIMEOUT`] left.
+pub(crate) async fn check_all(settings: &Settings) -> Result<Health> {
+    let (sender, mut results) = mpsc::unbounded_channel();
+    let mut checks = JoinSet::new(); // they end when this is dropped
+    for (index, endpoint) in settings.endpoints.iter().enumerate() {
+        let options = Some(settings.options.clone());
+        let client = Client::connect_with_balanced_channel([endpoint], options, Failover).await;
+        let client = client.map_err(|error| {
+            let secure = endpoint.starts_with("https://");
+            let with = if secure { " with ETCDCTL_CERT and ETCDCTL_KEY" } else { "" };
+            anyhow!("cannot use {endpoint}{with}: {}", one_line(&error))
+        })?;
+        let (endpoint, has_user) = (endpoint.clone(), settings.user.is_some());
+        let sender = sender.clone();
+        checks.spawn(async move {
+            let report = |result| sender.send((index, result)).is_ok();
+            check_until_final(client, endpoint, has_user, report).await;
+        });
+    }
+    drop(sender); // each task has its own
+
+    let mut last: Vec<_> = settings.endpoints.iter().map(|_| Err(NO_ANSWER.to_owned())).collect();
+    let mut deadline = Instant::now() + CONNECT_TIMEOUT;
+    while let Ok(Some((index, result))) = timeout_at(deadline, results.recv()).await {
+        if result.is_ok() {
+            deadline = deadline.min(Instant::now() + REQUEST_TIMEOUT);
+        }
+        last[index] = result;
+    }
+    let (mut healthy, mut unhealthy) = (Vec::new(), Vec::new());
+    for (endpoint, result) in settings.endpoints.iter().zip(last) {
+        match result {
+            Ok(client) => healthy.push((endpoint.clone(), client)),
+            Err(cause) => unhealthy.push((endpoint.clone(), cause)),
+        }
+    }
+    if healthy.is_empty() {
+        bail!("cannot reach etcd at {} ({})", by_cause(unhealthy), settings.advice);
+    }
+    Ok(Health { healthy, unhealthy })
+}
+
+/// Checks one endpoint until it is healthy or cannot become so, and reports each result.
+async fn check_until_final(
+    client: Client,
+    endpoint: String,
+    has_user: bool,
+    report: impl Fn(Result<Client, String>) -> bool,
+) {
+    loop {
+        let cause = match timeout(REQUEST_TIMEOUT, check(client.clone())).await {
+            Ok(Err(error)) if !(has_user && wants_user(&error)) => explain(&endpoint, &error),
+            Err(_) => NO_ANSWER.to_owned(),
+            Ok(_) => {
+                report(Ok(client));
+                return;
+            }
+        };
+        let may_pass = [NO_ANSWER, NO_LEADER].contains(&&*cause);
+        if !report(Err(cause)) || !may_pass {
+            return;
+        }
+        sleep(RETRY_INTERVAL).await;
+    }
+}
+
+/// Joins the causes, each with all the endpoints that have it.
+fn by_cause(unhealthy: Vec<(String, String)>) -> String {
+    let mut causes: Vec<(String, String)> = Vec::new();
+    for (endpoint, cause) in unhealthy {
+        match causes.iter_mut().find(|(_, known)| *known == cause) {
+            Some((endpoints, _)) => *endpoints += &format!(", {endpoint}"),
+            None => causes.push((endpoint, cause)),
+        }
+    }
+    let causes = causes.iter().map(|(endpoints, cause)| format!("{endpoints}: {cause}"));
+    causes.collect::<Vec<_>>().join("; nor at ")
+}
+
+/// Says why an endpoint is unhealthy that returned this error.
+fn explain(endpoint: &str, error: &Error) -> String {
+    let text = one_line(error);
+    match code(error) {
+        _ if wants_user(error) => "it has users: set ETCDCTL_USER to name:password".to_owned(),
+        Some(Code::Unavailable) if text.ends_with("no leader") => NO_LEADER.to_owned(),
+        // The client's own codes, for a server that does not speak gRPC.
+        Some(Code::Cancelled | Code::Unknown | Code::Unimplemented | Code::Internal) => {
+            let guess = match endpoint.starts_with("https://") {
+                true => "it ends the connection: check ETCDCTL_CERT and ETCDCTL_KEY",
+                false => "what answers there is not etcd, or expects TLS",
+            };
+            format!("{guess} ({text})")
+        }
+        Some(Code::Unavailable) if text.ends_with("handshake eof") => {
+            format!("what answers there expects no TLS ({text})")
+        }
+        _ => text,
+    }
+}
+
+/// Whether etcd has users, and does not know which one this is.
+fn wants_user(error: &Error) -> bool {
+    one_line(error).ends_with("user name is empty")
+}
