@@ -1,32 +1,63 @@
-//! A cluster of three on this machine, until Ctrl-C. Prints what another terminal needs to use
-//! it, and then who leads.
+//! Starts servers for an experiment or a class, until Ctrl-C. Prints what another terminal needs to
+//! use them.
 //!
 //! ```text
-//! cargo run -p etcd-server
-//! cargo run -p etcd-server -- user
-//! cargo run -p etcd-server --features tls -- tls user
+//! cargo run -p etcd-server                                 three members, and which one leads
+//! cargo run -p etcd-server -- user                         the same with a user
+//! cargo run -p etcd-server --features tls -- tls user      and with TLS
+//! cargo run -p etcd-server -- class                        one etcd for all machines in this network
 //! ```
 
 use std::env;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use etcd_client::Client;
-use etcd_server::{Cluster, add_users};
+use etcd_server::{Cluster, Server, add_users};
+use tokio::signal::ctrl_c;
 use tokio::time::{sleep, timeout};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let (mut tls, mut user) = (false, false);
-    for word in env::args().skip(1) {
-        match &*word {
-            "tls" => tls = true,
-            "user" => user = true,
-            _ => bail!("what is {word:?}? Say tls, user, both or nothing"),
-        }
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["class"] => class().await,
+        [] => cluster(false, false).await,
+        ["user"] => cluster(false, true).await,
+        ["tls"] => cluster(true, false).await,
+        ["tls", "user"] | ["user", "tls"] => cluster(true, true).await,
+        _ => bail!("there is no {:?}; there are: class; user, tls, or both", words.join(" ")),
     }
-    let mut cluster = if tls { secure()? } else { Cluster::start()? };
-    // A chapter uses the first endpoint that answers: there is most to see if that one leads.
+}
+
+/// Runs one etcd that other machines can use.
+async fn class() -> Result<()> {
+    // etcd demands an address to advertise. These clients do not ask for it.
+    let flags =
+        ["--listen-client-urls=http://0.0.0.0:0", "--advertise-client-urls=http://0.0.0.0:0"];
+    let etcd = Server::start_with(&flags)?;
+    println!("export ETCDCTL_ENDPOINTS={}:{}", this_machine(), etcd.address().port());
+    println!("everybody in this network can read and delete all that is in it; Ctrl-C ends it");
+    Ok(ctrl_c().await?)
+}
+
+/// Returns this machine's address in its network, or the one of loopback if it is in none.
+fn this_machine() -> IpAddr {
+    let ask = || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        // Sends nothing; it only picks a network. The address is one that nobody has (RFC 5737).
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    };
+    ask().map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}
+
+/// Runs a cluster of three members.
+async fn cluster(tls: bool, user: bool) -> Result<()> {
+    let mut cluster = if tls { with_tls()? } else { Cluster::start()? };
+    // A chapter uses the first endpoint that is healthy: there is most to see if that one leads.
     let leader = cluster.leader().await?;
     cluster.members.swap(0, leader);
 
@@ -46,29 +77,28 @@ async fn main() -> Result<()> {
         println!("export ETCDCTL_USER=anna:secret");
     }
     tokio::select! {
-        pressed = tokio::signal::ctrl_c() => Ok(pressed?),
+        pressed = ctrl_c() => Ok(pressed?),
         ended = report(&mut cluster) => ended,
     }
 }
 
-/// Three members that show a certificate, and want to see one.
 #[cfg(feature = "tls")]
-fn secure() -> Result<Cluster> {
+fn with_tls() -> Result<Cluster> {
     Cluster::start_secure(true)
 }
 
 #[cfg(not(feature = "tls"))]
-fn secure() -> Result<Cluster> {
+fn with_tls() -> Result<Cluster> {
     let words: Vec<_> = env::args().skip(1).collect();
     let words = words.join(" ");
     bail!("TLS takes: cargo run -p etcd-server --features tls -- {words}")
 }
 
-/// Says which member leads, and which have ended, for ever.
+/// Prints which member leads and which have ended, without end.
 async fn report(cluster: &mut Cluster) -> Result<()> {
     let mut last = None;
     loop {
-        // A new leader is elected when nothing has been heard of the old one for 1 to 2 s.
+        // The members elect a leader when they have not heard of the old one for 1 to 2 s.
         let leader = match timeout(Duration::from_secs(5), cluster.leader()).await {
             Ok(leader) => Some(cluster.members[leader?].id()),
             Err(_) => None,
