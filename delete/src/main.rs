@@ -1,8 +1,10 @@
-//! Deletes one key and tells how many there were.
+//! Deletes one key and prints how many keys that were.
 //!
 //! ```text
 //! cargo run -p delete
 //! ```
+
+use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, connect, within};
@@ -14,8 +16,8 @@ async fn main() -> Result<()> {
     let response =
         within(REQUEST_TIMEOUT, client.delete("testkey", None)).await.context("delete failed")?;
 
-    // Deleting what is not there is no error.
-    println!("deleted {}", response.deleted());
+    // To delete a key that does not exist is no error.
+    writeln!(stdout(), "deleted {}", response.deleted())?;
 
     Ok(())
 }

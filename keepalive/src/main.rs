@@ -1,12 +1,14 @@
-//! Renews a lease for two TTLs, then stops and sees its key go.
+//! Renews a lease for two TTLs, then stops and waits until its key goes.
 //!
 //! ```text
 //! cargo run -p keepalive
 //! ```
 
-use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, connect, deleted, reconnect, within};
-use etcd_client::PutOptions;
+use std::io::{Write, stdout};
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{REQUEST_TIMEOUT, connect, deleted, is_refusal, reconnect, within};
+use etcd_client::{Client, LeaseKeepAliveStream, LeaseKeeper, PutOptions};
 use tokio::time::{Duration, sleep};
 
 const TTL: i64 = 5; // seconds
@@ -21,39 +23,48 @@ async fn main() -> Result<()> {
         .await
         .context("put failed")?;
 
-    let ttl = Duration::from_secs(lease.ttl().unsigned_abs());
+    let mut stream = open(&mut client, lease.id()).await?;
     let mut renewals = 0;
     while renewals < 6 {
-        // Go's KeepAlive renews in the background. This call renews once; from then
-        // on a renewal is a message that we send and an answer that we read.
-        let stream = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease.id())).await;
-        let (mut keeper, mut answers) = stream.context("keep-alive failed")?;
-        while renewals < 6 {
-            sleep(ttl / 3).await;
-            let renewal = async {
-                keeper.keep_alive().await?;
-                answers.message().await
-            };
-            let Ok(Some(answer)) = within(REQUEST_TIMEOUT, renewal).await else {
-                // What is lost is the stream, the lease not yet: a new stream renews it.
-                reconnect(&client).await.context("renewal failed")?;
-                break;
-            };
-            // A lost lease is no error to etcd: it answers, with a TTL of 0.
-            ensure!(answer.ttl() > 0, "the lease is lost");
-            println!("ttl: {}", answer.ttl());
-            renewals += 1;
-        }
+        sleep(Duration::from_secs(lease.ttl().unsigned_abs()) / 3).await;
+        let Ok(ttl) = renew(&mut stream).await else {
+            // The stream is lost, the lease not yet: a renewal on a new stream can save it.
+            reconnect(&client).await.context("renewal failed")?;
+            stream = open(&mut client, lease.id()).await?;
+            continue;
+        };
+        // For etcd a lost lease is no error. The response has a TTL of 0.
+        ensure!(ttl > 0, "the lease is lost");
+        writeln!(stdout(), "ttl: {ttl}")?;
+        renewals += 1;
     }
 
     let response = within(REQUEST_TIMEOUT, client.get("foo", None)).await.context("get failed")?;
     let ours = response.kvs().iter().any(|kv| kv.lease() == lease.id());
     ensure!(ours, "foo is not on our lease any more, although the lease lives");
-    println!("foo is still there");
+    writeln!(stdout(), "foo is still there")?;
 
-    println!("no more renewals");
+    writeln!(stdout(), "no more renewals")?;
     deleted(&mut client, "foo").await.context("waiting for foo to go failed")?;
-    println!("foo is gone");
+    writeln!(stdout(), "foo is gone")?;
 
     Ok(())
+}
+
+/// Opens a stream for renewals, which renews once. Go's KeepAlive also does the rest, unseen.
+async fn open(client: &mut Client, lease: i64) -> Result<(LeaseKeeper, LeaseKeepAliveStream)> {
+    match within(REQUEST_TIMEOUT, client.lease_keep_alive(lease)).await {
+        Err(error) if is_refusal(&error) => bail!("the lease is lost"),
+        opened => opened.context("keep-alive failed"),
+    }
+}
+
+/// Sends a renewal and waits for the response. Returns the new TTL.
+async fn renew((keeper, responses): &mut (LeaseKeeper, LeaseKeepAliveStream)) -> Result<i64> {
+    let renewal = async {
+        keeper.keep_alive().await?;
+        responses.message().await
+    };
+    let response = within(REQUEST_TIMEOUT, renewal).await?.context("the stream has ended")?;
+    Ok(response.ttl())
 }

@@ -5,12 +5,7 @@ use testing::{Program, program_at};
 
 #[test]
 fn prints_what_the_readme_shows() -> Result<()> {
-    testing::follow_the_good(include_str!("../README.md"), include_str!("../src/main.rs"))
-}
-
-#[test]
-fn goes_wrong_as_the_readme_shows() -> Result<()> {
-    testing::follow_the_bad(include_str!("../README.md"), include_str!("../src/main.rs"))
+    testing::follow_sections(include_str!("../README.md"), include_str!("../src/main.rs"))
 }
 
 #[test]

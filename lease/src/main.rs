@@ -1,8 +1,10 @@
-//! Puts a key on a lease and sees it go when the lease runs out.
+//! Puts a key on a lease, and waits until etcd deletes the key with the lease.
 //!
 //! ```text
 //! cargo run -p lease
 //! ```
+
+use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, connect, deleted, within};
@@ -17,18 +19,18 @@ async fn main() -> Result<()> {
     let lease =
         within(REQUEST_TIMEOUT, client.lease_grant(TTL, None)).await.context("grant failed")?;
 
-    // The lease is etcd's: it goes on, and ends, whether or not this program
-    // still runs. Go's program leaves here, and never sees what it claims.
+    // The lease is at etcd: it runs out whether or not this program still runs. Go's program ends
+    // after the put, and does not see the key go.
     let on_lease = PutOptions::new().with_lease(lease.id());
     within(REQUEST_TIMEOUT, client.put("foo", "bar", Some(on_lease)))
         .await
         .context("put failed")?;
-    println!("foo is set, for {} seconds", lease.ttl());
+    writeln!(stdout(), "foo is set, for {} seconds", lease.ttl())?;
 
-    // No limit, as only etcd knows when: it looks for ended leases every half
-    // second, so that the key goes a little late, never early.
+    // No limit, as only etcd knows when: it looks for expired leases every half second, so
+    // the key goes a little late, never early.
     deleted(&mut client, "foo").await.context("waiting for foo to go failed")?;
-    println!("foo is gone");
+    writeln!(stdout(), "foo is gone")?;
 
     Ok(())
 }

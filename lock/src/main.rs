@@ -4,6 +4,8 @@
 //! cargo run -p lock
 //! ```
 
+use std::io::{Write, stdout};
+
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, connect, within};
 use etcd_client::{Client, GetOptions};
@@ -28,7 +30,7 @@ async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {
     let m2 = Mutex::new(s2, "/my-lock/");
 
     let held = m1.lock().await?;
-    println!("acquired lock for s1");
+    writeln!(stdout(), "acquired lock for s1")?;
     let waiter = tokio::spawn(async move { m2.lock().await });
 
     // Go's program may unlock before s2 has asked. Here its key is in the queue.
@@ -39,13 +41,13 @@ async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {
         let get = client.get(format!("/my-lock//{:x}", s2.lease()), Some(below));
         queued = within(REQUEST_TIMEOUT, get).await.context("get failed")?.count();
     }
-    println!("s2 is waiting");
+    writeln!(stdout(), "s2 is waiting")?;
 
     ensure!(held.unlock().await?, "s1 lost the lock before it let go");
-    println!("released lock for s1");
+    writeln!(stdout(), "released lock for s1")?;
 
     let held = waiter.await??;
-    println!("acquired lock for s2");
+    writeln!(stdout(), "acquired lock for s2")?;
     ensure!(held.unlock().await?, "s2 lost the lock before it let go");
     Ok(())
 }

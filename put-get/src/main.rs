@@ -2,28 +2,34 @@
 //!
 //! ```text
 //! cargo run -p put-get
+//! cargo run -p put-get -- hello     puts this value
+//! cargo run -p put-get -- --get     only reads
 //! ```
+
+use std::env;
+use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, connect, within};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    let value = env::args_os().nth(1).unwrap_or("testvalues".into()).into_encoded_bytes();
     // Go needs `defer cli.Close()` here; dropping the client closes it.
     let mut client = connect().await?;
 
-    // Go's program prints an error and goes on; `?` ends this one.
-    within(REQUEST_TIMEOUT, client.put("testkey", "testvalues", None))
-        .await
-        .context("put failed")?;
+    if value != b"--get" {
+        // Go's program prints an error and goes on; `?` ends this one.
+        within(REQUEST_TIMEOUT, client.put("testkey", value, None)).await.context("put failed")?;
+    }
 
     let response =
         within(REQUEST_TIMEOUT, client.get("testkey", None)).await.context("get failed")?;
 
-    // A get reads a range of keys; one key is the shortest range, so the answer
-    // is a list here too, empty if the key does not exist.
+    // A get reads a range of keys, and one key is the shortest range. So the response is a list
+    // here too. It is empty if the key does not exist.
     for kv in response.kvs() {
-        println!("{},{}", kv.key_str()?, kv.value_str()?);
+        writeln!(stdout(), "{},{}", kv.key_str()?, kv.value_str()?)?;
     }
 
     Ok(())

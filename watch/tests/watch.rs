@@ -47,7 +47,7 @@ async fn shows_bytes_that_are_not_utf8_escaped() -> Result<()> {
     let watch = Program::start(program_at(&server, "watch")?)?;
     watch.expect("watching testkey")?;
     client(&server).await?.put("testkey", b"caf\xc3\xa9 \xff\x00\"", None).await?;
-    watch.expect(r#"PUT "testkey" : "café \xff\0\"""#)
+    watch.expect(r#"revision 2: PUT "testkey" : "café \xff\0\"""#)
 }
 
 #[tokio::test]
@@ -76,9 +76,9 @@ async fn shows_every_acknowledged_put_once_over_two_crashes() -> Result<()> {
     let (mut shown, mut resumed) = (Vec::new(), 0);
     loop {
         let line = watch.line()?.context("it ended")?;
-        match line.strip_prefix("PUT \"testkey\" : ") {
-            Some("\"last\"") => break,
-            Some(value) => shown.push(value.trim_matches('"').parse::<i32>()?),
+        match line.split_once(": PUT \"testkey\" : ") {
+            Some((_, "\"last\"")) => break,
+            Some((_, value)) => shown.push(value.trim_matches('"').parse::<i32>()?),
             None => resumed += i32::from(line.starts_with("lost the connection; ")),
         }
     }

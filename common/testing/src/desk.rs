@@ -24,6 +24,8 @@ pub struct Desk {
     pub address: SocketAddr,
     /// The processes of the server, in the order of their starts.
     pub servers: Vec<u32>,
+    /// The processes of other programs that say how to kill them.
+    pub(crate) programs: Vec<u32>,
     /// A cluster that has been started in a terminal.
     pub(crate) cluster: Cluster,
 }
@@ -42,7 +44,12 @@ impl Desk {
                 while TcpStream::connect(address).is_ok() {
                     sleep(Duration::from_millis(1));
                 }
-                return Ok(Desk { address, servers: Vec::new(), cluster: Cluster::default() });
+                return Ok(Desk {
+                    address,
+                    servers: Vec::new(),
+                    programs: Vec::new(),
+                    cluster: Cluster::default(),
+                });
             }
         }
     }
@@ -64,10 +71,14 @@ impl Desk {
         Ok(command)
     }
 
-    /// Notes the process that the line names, if it tells how to stop a server.
-    pub fn note_server(&mut self, line: &str) {
-        let process = line.strip_prefix("it keeps running; stop it with: kill ");
-        self.servers.extend(process.and_then(|process| process.parse::<u32>().ok()));
+    /// Notes the process that the line names, if it tells how to stop a server or a program, and what
+    /// it tells about a cluster.
+    pub fn note(&mut self, line: &str) {
+        let process =
+            |text| line.strip_prefix(text).and_then(|process| process.parse::<u32>().ok());
+        self.servers.extend(process("it keeps running; stop it with: kill "));
+        self.programs.extend(process("kill this process with: kill -9 "));
+        self.cluster.note(line);
     }
 }
 

@@ -2,6 +2,7 @@
 //! the READMEs to what the programs print.
 
 mod desk;
+mod links;
 mod proxy;
 mod readme;
 
@@ -17,8 +18,9 @@ use anyhow::{Context, Result, bail, ensure};
 use etcd_server::Server;
 
 pub use desk::{Desk, program_at, program_with};
+pub use links::check_links;
 pub use proxy::{Held, Proxy};
-pub use readme::{follow, follow_from_nothing, follow_the_bad, follow_the_good, follow_untouched};
+pub use readme::{follow, follow_from_nothing, follow_sections, follow_untouched};
 
 /// How long a test waits for what is due; only a broken program takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,21 +1,29 @@
-//! A README's console blocks, followed as a reader would.
+//! Follows the console blocks of a README, as a reader would.
 //!
-//! A line that begins with `$ ` is a command, the lines below it are what the
-//! terminal shows. The commands are `cargo run -p NAME`, with variables before and
-//! arguments behind it, `export VARIABLE=VALUE` (for all terminals), `kill NUMBER`
-//! and `kill -9 NUMBER`, joined by `&&` if need be. The last command of a block marked
-//! `console first` goes on while the blocks marked `console second` below it are
-//! followed in another terminal, and so on with `console third`; `^C` at its end is
-//! pressed when the lines above it are there.
+//! A line that begins with `$ ` is a command. The lines below it are what the terminal shows. These
+//! commands are known, and may be joined by `&&`:
 //!
-//! The section *Exercises* is followed on its own. Without an argument an exercise
-//! tries a file that students edit; so that they cannot turn a test red, the tests
-//! try `mistake.rs` in its place, which is that file as it was handed out.
+//! - `cargo run -p NAME`, with variables before it and arguments behind it
+//! - `export VARIABLE=VALUE`, for all terminals
+//! - `kill NUMBER`, `kill -9 NUMBER`
+//! - `rm -r target/etcd`
+//! - `sleep SECONDS`, and `fg` after `^Z`
+//!
+//! The last command of a block marked `console first` goes on while the blocks marked
+//! `console second` below it are followed in another terminal, and so on with `console third`. At the
+//! end of a command's lines, `^C` and `^Z` are pressed when the lines above are there. `Killed` is
+//! what a shell shows of a program that another terminal has killed, when those lines are there.
+//!
+//! The section *Exercises* is followed on its own. Without an argument an exercise tries a file that
+//! students edit. So that they cannot turn a test red, the tests try `mistake.rs` in its place, which
+//! is that file as it was handed out.
 
 use std::env;
+use std::fs;
 use std::net::TcpStream;
+use std::panic::resume_unwind;
 use std::process::Command;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,40 +36,48 @@ const FIRST_SERVER: usize = 4242;
 /// That of the first member of a cluster that leads.
 const FIRST_MEMBER: usize = 4301;
 
+/// That of the first program that says how to kill it.
+const FIRST_PROGRAM: usize = 4401;
+
 const CLUSTER: &str = "-p etcd-server";
 
 /// What the programs are built with for TLS.
 const TLS: [&str; 2] = [" --features common/tls", " --features tls"];
 
-/// Follows a chapter's README, up to its exercises, where an etcd runs already. What
-/// it quotes of the program must stand there.
+/// Follows a chapter's README, up to its exercises, where an etcd runs already. What it quotes must
+/// stand in the program's source.
 pub fn follow(readme: &str, program: &str) -> Result<()> {
     let (chapter, _) = parts(readme);
-    follow_quoting(chapter, program)
+    check_quotes(chapter, program)?;
+    follow_with_server(chapter)
 }
 
-/// The same up to *What can go wrong*, and (below) from there on: two tests save time.
-pub fn follow_the_good(readme: &str, program: &str) -> Result<()> {
-    follow(readme.split_once(WRONG).context("no such heading")?.0, program)
+/// Follows each section of a chapter's README on an etcd of its own, all at the same time: that saves
+/// time where programs wait for a TTL.
+pub fn follow_sections(readme: &str, program: &str) -> Result<()> {
+    let (chapter, _) = parts(readme);
+    check_quotes(chapter, program)?;
+    let sections = chapter.split("\n## ").filter(|section| section.contains("```console"));
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            sections.map(|section| scope.spawn(|| follow_with_server(section))).collect();
+        for thread in threads {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        }
+        Ok(())
+    })
 }
-
-pub fn follow_the_bad(readme: &str, program: &str) -> Result<()> {
-    follow(readme.split_once(WRONG).context("no such heading")?.1, program)
-}
-
-const WRONG: &str = "\n## What can go wrong\n";
 
 /// Follows the exercises of a chapter. What they quote must stand in an experiment.
 pub(crate) fn follow_exercises(readme: &str, experiments: &[&str]) -> Result<()> {
     let (_, exercises) = parts(readme);
-    follow_quoting(&with_mistakes(exercises), &experiments.concat())
+    check_quotes(exercises, &experiments.concat())?;
+    follow_with_server(&with_mistakes(exercises))
 }
 
 /// Follows the exercises as a student does who has not edited anything yet.
 pub fn follow_untouched(readme: &str) -> Result<()> {
-    let mut desk = Desk::new()?;
-    desk.start_server()?;
-    follow_at(&mut desk, parts(readme).1)
+    follow_with_server(parts(readme).1)
 }
 
 /// The chapter and its exercises.
@@ -79,14 +95,19 @@ fn with_mistakes(readme: &str) -> String {
     readme.lines().map(line).collect()
 }
 
-fn follow_quoting(readme: &str, source: &str) -> Result<()> {
+/// Checks that all that a README quotes stands in the source.
+fn check_quotes(readme: &str, source: &str) -> Result<()> {
     let bare = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
     for quote in readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()) {
         ensure!(bare(source).contains(&bare(quote)), "not in the source:\n{quote}");
     }
+    Ok(())
+}
+
+fn follow_with_server(readme: &str) -> Result<()> {
     let mut desk = Desk::new()?;
     desk.start_server()?;
-    follow_at(&mut desk, readme)
+    follow_blocks(&mut desk, &blocks(readme))
 }
 
 /// Follows the README where no etcd runs yet: what needs the feature `tls`, or all the rest.
@@ -107,24 +128,30 @@ pub fn follow_from_nothing(readme: &str, tls: bool) -> Result<()> {
     follow_blocks(&mut Desk::new()?, &blocks)
 }
 
-fn follow_at(desk: &mut Desk, readme: &str) -> Result<()> {
-    follow_blocks(desk, &blocks(readme))
+fn follow_blocks(desk: &mut Desk, blocks: &[Block]) -> Result<()> {
+    ensure!(!blocks.is_empty(), "the README has no console block");
+    follow_beside(desk, blocks, &mut Vec::new())
 }
 
-fn follow_blocks(desk: &mut Desk, mut blocks: &[Block]) -> Result<()> {
-    ensure!(!blocks.is_empty(), "the README has no console block");
+/// Follows blocks while these programs run in other terminals.
+fn follow_beside<'a>(
+    desk: &mut Desk,
+    mut blocks: &'a [Block<'a>],
+    others: &mut Vec<Running<'a>>,
+) -> Result<()> {
     while let [block, rest @ ..] = blocks {
         let beside = rest.iter().take_while(|next| next.terminal > block.terminal).count();
         let (beside, rest) = rest.split_at(beside);
         if let ([before @ .., last], false) = (&block.sessions[..], beside.is_empty()) {
-            type_in(desk, before, block.terminal)?;
-            let program = Program::start(command(desk, last.command)?)?;
-            let lines = until_ready(desk, last, &program)?;
-            follow_blocks(desk, beside)?;
-            let shown = watch(desk, last, program, lines)?;
+            type_in(desk, before, others)?;
+            let mut running = Running::start(desk, last, last.command)?;
+            running.until_ready(desk)?;
+            others.push(running);
+            follow_beside(desk, beside, others)?;
+            let shown = others.pop().context("no such terminal")?.end(desk)?;
             compare(last, shown);
         } else {
-            type_in(desk, &block.sessions, block.terminal)?;
+            type_in(desk, &block.sessions, others)?;
         }
         if block.terminal == 0 {
             desk.cluster = Cluster::default();
@@ -134,23 +161,13 @@ fn follow_blocks(desk: &mut Desk, mut blocks: &[Block]) -> Result<()> {
     Ok(())
 }
 
-/// Reads the lines that tell that a program is ready for what happens next. A cluster is when it
-/// says who leads, any other program with its first line.
-fn until_ready(desk: &mut Desk, session: &Session, program: &Program) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    loop {
-        let line = program.line()?.with_context(|| format!("it ended after {lines:#?}"))?;
-        let ready = !session.command.contains(CLUSTER) || line.contains(" leads; ");
-        desk.cluster.note(&line);
-        lines.push(line);
-        if ready {
-            return Ok(lines);
-        }
-    }
-}
-
 /// Types the commands, one after the other.
-fn type_in(desk: &mut Desk, sessions: &[Session], terminal: usize) -> Result<()> {
+fn type_in<'a>(
+    desk: &mut Desk,
+    sessions: &'a [Session<'a>],
+    others: &mut [Running<'a>],
+) -> Result<()> {
+    let mut suspended: Option<Running> = None;
     for session in sessions {
         let mut shown = Vec::new();
         for typed in session.command.split(" && ") {
@@ -159,30 +176,64 @@ fn type_in(desk: &mut Desk, sessions: &[Session], terminal: usize) -> Result<()>
                     Some(number) => ("KILL", number),
                     None => ("TERM", kill),
                 };
-                let number = number.parse::<usize>()?;
-                if let Some(member) = desk.cluster.processes.get(number.wrapping_sub(FIRST_MEMBER))
-                {
-                    let up = desk.cluster.count();
-                    signal(name, *member)?;
-                    until("a member is gone", || Ok(desk.cluster.count() < up))?;
-                    continue;
-                }
-                if terminal > 0 {
-                    wait_for_stream(desk)?;
-                }
-                let server = number.wrapping_sub(FIRST_SERVER);
-                signal(name, *desk.servers.get(server).context("no such server")?)?;
-                until("the port is closed", || Ok(TcpStream::connect(desk.address).is_err()))?;
+                send(desk, name, number.parse()?, others)?;
             } else if let Some(variable) = typed.strip_prefix("export ") {
                 desk.cluster.export(variable)?;
+            } else if let Some(seconds) = typed.strip_prefix("sleep ") {
+                sleep(Duration::from_secs(seconds.parse()?));
+            } else if typed == "rm -r target/etcd" {
+                fs::remove_dir_all(etcd_server::background_data(desk.address))?;
+            } else if typed == "fg" {
+                let mut running = suspended.take().context("nothing is suspended")?;
+                signal("CONT", running.program.id())?;
+                running.session = session;
+                shown.extend(running.end(desk)?);
             } else {
-                let program = Program::start(command(desk, typed)?)?;
-                shown.extend(watch(desk, session, program, Vec::new())?);
+                let mut running = Running::start(desk, session, typed)?;
+                if session.output.last() == Some(&"^Z") {
+                    running.until(desk, session.output.len() - 1)?;
+                    signal("STOP", running.program.id())?;
+                    shown.extend(running.take(desk));
+                    shown.push("^Z".to_owned());
+                    suspended = Some(running);
+                } else {
+                    shown.extend(running.end(desk)?);
+                }
             }
         }
         compare(session, shown);
     }
     Ok(())
+}
+
+/// Sends a signal to the process that has this number in the README, when the moment has come.
+fn send(desk: &mut Desk, name: &str, number: usize, others: &mut [Running]) -> Result<()> {
+    if let Some(&program) = desk.programs.get(number.wrapping_sub(FIRST_PROGRAM)) {
+        let mut others = others.iter_mut();
+        let running = others.find(|other| other.program.id() == program);
+        let running = running.context("it runs in no other terminal")?;
+        running.until(desk, running.session.output.len() - 1)?;
+        return signal(name, program);
+    }
+    if let Some(&member) = desk.cluster.processes.get(number.wrapping_sub(FIRST_MEMBER)) {
+        let up = desk.cluster.count();
+        signal(name, member)?;
+        return until("a member is gone", || Ok(desk.cluster.count() < up));
+    }
+    if !others.is_empty() {
+        wait_for_stream(desk)?;
+    }
+    let server = desk.servers.get(number.wrapping_sub(FIRST_SERVER)).context("no such server")?;
+    signal(name, *server)?;
+    until("the port is closed", || Ok(TcpStream::connect(desk.address).is_err()))
+}
+
+/// A program in a terminal.
+struct Running<'a> {
+    session: &'a Session<'a>,
+    program: Program,
+    /// Those that it has shown.
+    lines: Vec<String>,
 }
 
 /// Waits until the program in the first terminal has a watch or renewals open, and so
@@ -205,30 +256,66 @@ fn until(what: &str, so: impl Fn() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-/// Waits for the end of a program and returns what it has shown.
-fn watch(
-    desk: &mut Desk,
-    session: &Session,
-    program: Program,
-    mut lines: Vec<String>,
-) -> Result<Vec<String>> {
-    let until_interrupt = session.output.iter().position(|line| *line == "^C");
-    if let Some(count) = until_interrupt {
-        while lines.len() < count {
-            lines.push(program.line()?.context("it ended before Ctrl-C")?);
+impl<'a> Running<'a> {
+    fn start(desk: &Desk, session: &'a Session<'a>, typed: &str) -> Result<Running<'a>> {
+        let program = Program::start(command(desk, typed)?)?;
+        Ok(Running { session, program, lines: Vec::new() })
+    }
+
+    /// Waits until it is ready for what happens next. A cluster is when it says which member leads, and
+    /// any other program with its first line that is not a notice.
+    fn until_ready(&mut self, desk: &mut Desk) -> Result<()> {
+        let is_cluster = self.session.command.contains(CLUSTER);
+        loop {
+            self.until(desk, self.lines.len() + 1)?;
+            let line = self.lines.last().map_or("", String::as_str);
+            let ready = match is_cluster {
+                true => line.contains(" leads; "),
+                false => !line.starts_with("started etcd ") && !line.contains("kill "),
+            };
+            if ready {
+                return Ok(());
+            }
         }
-        program.interrupt()?;
     }
-    let (rest, status) = program.end()?;
-    lines.extend(rest);
-    if until_interrupt.is_some() {
-        lines.push("^C".to_owned());
-    } else {
-        let failed = |line: &String| line.starts_with("Error: ") || line.starts_with("broken: ");
-        let code = i32::from(lines.iter().any(failed));
-        ensure!(status.code() == Some(code), "{}: {status}\n{lines:#?}", session.command);
+
+    /// Waits until it has shown so many lines.
+    fn until(&mut self, desk: &mut Desk, count: usize) -> Result<()> {
+        while self.lines.len() < count {
+            let line = self.program.line()?;
+            let line = line.with_context(|| format!("it ended after {:#?}", self.lines))?;
+            desk.note(&line);
+            self.lines.push(line);
+        }
+        Ok(())
     }
-    Ok(lines.iter().map(|line| as_in_readme(desk, line)).collect())
+
+    /// Returns what it has shown, as the README has it.
+    fn take(&mut self, desk: &Desk) -> Vec<String> {
+        self.lines.drain(..).map(|line| as_in_readme(desk, line)).collect()
+    }
+
+    /// Waits for its end. Returns what it has shown, as the README has it.
+    fn end(mut self, desk: &mut Desk) -> Result<Vec<String>> {
+        let last = *self.session.output.last().unwrap_or(&"");
+        if last == "^C" {
+            self.until(desk, self.session.output.len() - 1)?;
+            self.program.interrupt()?;
+        }
+        let Running { session, program, mut lines } = self;
+        let (rest, status) = program.end()?;
+        rest.iter().for_each(|line| desk.note(line));
+        lines.extend(rest);
+        if let "^C" | "Killed" = last {
+            lines.push(last.to_owned());
+        } else {
+            let failed =
+                |line: &String| line.starts_with("Error: ") || line.starts_with("broken: ");
+            let code = i32::from(lines.iter().any(failed));
+            ensure!(status.code() == Some(code), "{}: {status}\n{lines:#?}", session.command);
+        }
+        Ok(lines.into_iter().map(|line| as_in_readme(desk, line)).collect())
+    }
 }
 
 /// The command as typed, less the build.
@@ -255,23 +342,23 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// The line as the README has it: with port 2379, its own process numbers, and
-/// the bundled etcd's version where `ETCD` names another.
-fn as_in_readme(desk: &mut Desk, line: &str) -> String {
-    let mut line = line.to_owned();
-    desk.note_server(&line);
-    if let Some(rest) = line.strip_prefix("started etcd ") {
+/// Returns the line as the README has it: with port 2379, its own process numbers, and the bundled
+/// etcd's version where `ETCD` names another.
+fn as_in_readme(desk: &Desk, mut line: String) -> String {
+    if let Some(rest) = line.strip_prefix("started etcd ")
+        && env::var_os("ETCD").is_some()
+    {
         let version = rest.split(' ').next().unwrap_or_default().to_owned();
-        if env::var_os("ETCD").is_some() {
-            line = line.replacen(&version, "3.7.2", 1);
-        }
+        line = line.replacen(&version, "3.7.2", 1);
     }
     let port = desk.address.port();
     line = line.replace(&format!(":{port}"), ":2379").replace(&format!("etcd-{port}"), "etcd");
-    for (server, number) in desk.servers.iter().zip(FIRST_SERVER..) {
-        line = line.replace(&format!("kill {server}"), &format!("kill {number}"));
+    let servers = desk.servers.iter().zip(FIRST_SERVER..);
+    for (process, number) in servers.chain(desk.programs.iter().zip(FIRST_PROGRAM..)) {
+        for kill in ["kill", "kill -9"] {
+            line = line.replace(&format!("{kill} {process}"), &format!("{kill} {number}"));
+        }
     }
-    desk.cluster.note(&line);
     desk.cluster.as_in_readme(&line)
 }
 
@@ -293,7 +380,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    fn note(&mut self, line: &str) {
+    pub(crate) fn note(&mut self, line: &str) {
         if let Some((name, value)) = line.strip_prefix("export ").and_then(|e| e.split_once('=')) {
             self.printed.push((name.to_owned(), value.to_owned()));
         }

@@ -129,7 +129,7 @@ fn two_chapters_started_at_once_share_one_server() -> Result<()> {
     let mut lines = Vec::new();
     for chapter in chapters {
         let (shown, status) = chapter.end()?;
-        shown.iter().for_each(|line| desk.note_server(line));
+        shown.iter().for_each(|line| desk.note(line));
         ensure!(status.success(), "{status}: {shown:?}");
         lines.extend(shown);
     }
@@ -145,7 +145,7 @@ fn the_server_outlives_the_chapter_and_ctrl_c() -> Result<()> {
     watch.process_group(0); // as a shell does, so that Ctrl-C is for all of it
     let watch = Program::start(watch)?;
     while desk.servers.is_empty() {
-        desk.note_server(&watch.line()?.context("it has ended")?);
+        desk.note(&watch.line()?.context("it has ended")?);
     }
     watch.expect("watching testkey")?;
     let kill = format!("kill -INT -{}", watch.id());
@@ -163,7 +163,7 @@ fn says_why_etcd_does_not_start() -> Result<()> {
         let mut chapter = desk.command("put-get")?;
         chapter.env("ETCD", etcd);
         let (lines, status) = Program::start(chapter)?.end()?;
-        lines.iter().for_each(|line| desk.note_server(line));
+        lines.iter().for_each(|line| desk.note(line));
         ensure!(status.code() == Some(1), "{status}: {lines:#?}");
         Ok(lines)
     };
@@ -191,7 +191,7 @@ fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
     let [held, wanted]: [_; 2] = [&holder, &desk].map(|d| etcd_server::background_data(d.address));
     fs::rename(&held, &wanted)?;
     let (lines, status) = Program::start(chapter)?.end()?;
-    lines.iter().for_each(|line| desk.note_server(line));
+    lines.iter().for_each(|line| desk.note(line));
     ensure!(status.code() == Some(1), "{status}: {lines:#?}");
     ensure!(lines[0].starts_with("Error: another etcd holds the data in target/"), "{lines:#?}");
     Ok(())

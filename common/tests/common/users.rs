@@ -133,6 +133,6 @@ async fn a_token_that_has_died_is_replaced() -> Result<()> {
     let line = watch.line()?.unwrap_or_default();
     ensure!(line.starts_with("lost the connection; "), "{line}");
     start(&etcd, "put-get", &anna)?.end_well(&["testkey,testvalues"])?;
-    watch.expect("PUT \"testkey\" : \"testvalues\"")?;
+    watch.expect("revision 3: PUT \"testkey\" : \"testvalues\"")?;
     lease.end_well(&["foo is gone"])
 }

@@ -1,0 +1,62 @@
+//! Holds the lock of the chapter until Ctrl-C, and prints how many wait for it.
+//!
+//! ```text
+//! cargo run -p lock --example hold
+//! ```
+
+use std::io::{Write, stdout};
+use std::process;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::{REQUEST_TIMEOUT, connect, within};
+use etcd_client::{Client, GetOptions};
+use lock::{Mutex, Session};
+use tokio::signal::ctrl_c;
+use tokio::time::sleep;
+
+/// The same as in the chapter: if this program is killed, the lock is free this long after.
+const TTL: Duration = Duration::from_secs(5);
+
+/// Between two looks at the queue.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let client = connect().await?;
+    let session = Session::open(&client, TTL).await?;
+    eprintln!("kill this process with: kill -9 {}", process::id());
+    let result = tokio::select! {
+        pressed = ctrl_c() => pressed.context("cannot wait for Ctrl-C"),
+        ended = hold(client, &session) => ended,
+    };
+    // Revokes the lease, and so releases the lock: the next one need not wait for the TTL.
+    result.and(session.close().await)
+}
+
+async fn hold(mut client: Client, session: &Session) -> Result<()> {
+    let mutex = Mutex::new(session, "/my-lock/");
+    let guard = match mutex.try_lock().await? {
+        Some(guard) => guard,
+        None => {
+            writeln!(stdout(), "waiting for the lock")?;
+            mutex.lock().await?
+        }
+    };
+    writeln!(stdout(), "acquired the lock; Ctrl-C releases it")?;
+
+    let mut shown = 0;
+    loop {
+        sleep(POLL_INTERVAL).await;
+        let below = GetOptions::new().with_prefix().with_keys_only();
+        let get = client.get("/my-lock//", Some(below));
+        let queue = within(REQUEST_TIMEOUT, get).await.context("get failed")?;
+        let first = queue.kvs().iter().map(|kv| kv.create_revision()).min();
+        ensure!(first == Some(guard.token()), "the lock is lost");
+        let waiting = queue.count() - 1;
+        if waiting != shown {
+            writeln!(stdout(), "{waiting} waiting")?;
+            shown = waiting;
+        }
+    }
+}
