@@ -1,4 +1,4 @@
-//! Renews a lease for two TTLs, then stops and waits until its key goes.
+//! Renews a lease for longer than its TTL, then stops and waits until its key goes.
 //!
 //! ```text
 //! cargo run -p keepalive
@@ -25,7 +25,7 @@ async fn main() -> Result<()> {
 
     let mut stream = open(&mut client, lease.id()).await?;
     let mut renewals = 0;
-    while renewals < 6 {
+    while renewals < 4 {
         sleep(Duration::from_secs(lease.ttl().unsigned_abs()) / 3).await;
         let Ok(ttl) = renew(&mut stream).await else {
             // The stream is lost, the lease not yet: a renewal on a new stream can save it.

@@ -184,10 +184,11 @@ fn says_why_etcd_does_not_start() -> Result<()> {
 
 #[test]
 fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
-    let mut holder = Desk::new()?;
-    holder.start_server()?;
     let mut desk = Desk::new()?;
     let chapter = desk.command("put-get")?;
+    let mut holder = Desk::new()?;
+    // Half a minute after its start, an etcd whose data was moved away ends.
+    holder.start_server()?;
     let [held, wanted]: [_; 2] = [&holder, &desk].map(|d| etcd_server::background_data(d.address));
     fs::rename(&held, &wanted)?;
     let (lines, status) = Program::start(chapter)?.end()?;

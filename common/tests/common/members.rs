@@ -94,8 +94,6 @@ pub async fn chapters_go_on(
         "ttl: 5",
         "ttl: 5",
         "ttl: 5",
-        "ttl: 5",
-        "ttl: 5",
         "foo is still there",
         "no more renewals",
         "foo is gone",
