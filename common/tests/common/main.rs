@@ -4,6 +4,7 @@
 mod connecting;
 mod failover;
 mod members;
+mod readme;
 #[cfg(feature = "tls-tests")]
 mod tls;
 mod users;
