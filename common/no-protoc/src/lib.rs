@@ -1,7 +1,7 @@
-//! Stands in for the crate `tonic-prost-build`, which the build script of etcd-client calls, so
-//! that nobody has to install `protoc`: here it comes by cargo, as Google builds it.
+//! Replaces the crate `tonic-prost-build`, which the build script of etcd-client calls. So nobody has to
+//! install `protoc`: it comes by cargo, as Google builds it.
 //!
-//! The code that is generated is the same, but for comments: `tests/same_code.rs` proves it.
+//! The generated code is the same, except for comments. `tests/same_code.rs` proves it.
 
 use std::io::Result;
 use std::path::Path;
@@ -38,17 +38,17 @@ pub fn configure() -> Builder {
 }
 
 impl Builder {
-    /// As the real one, but only without servers.
+    /// As `tonic_prost_build::Builder::build_server`, but `enable` must be false.
     pub fn build_server(self, enable: bool) -> Builder {
         assert!(!enable, "this tonic-prost-build generates clients only");
         self
     }
 
-    /// As the real one.
+    /// As `tonic_prost_build::Builder::compile_protos`.
     ///
     /// # Errors
     ///
-    /// protoc cannot be run, or does not accept the files.
+    /// protoc cannot be run, or rejects the files.
     pub fn compile_protos<P: AsRef<Path>>(mut self, protos: &[P], includes: &[P]) -> Result<()> {
         self.0.compile_protos(protos, includes)
     }

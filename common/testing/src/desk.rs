@@ -17,9 +17,8 @@ use crate::signal;
 /// The workspace.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// A user's machine, with the background etcd at a port of its own instead of
-/// 2379. Dropping it stops that server, however often it was started, and removes
-/// its data.
+/// A user's machine, with the background etcd at another port than 2379. Dropping it kills that server,
+/// however often it was started, and removes the data.
 pub struct Desk {
     pub address: SocketAddr,
     /// The processes of the server, in the order of their starts.
@@ -31,16 +30,16 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A machine on which no etcd runs.
+    /// Returns a machine on which no etcd runs.
     pub fn new() -> Result<Desk> {
         loop {
-            // The system's choice, moved out of the range from which it gives ports to
-            // others: nobody gets this one before etcd listens.
+            // The system's choice, moved out of the range from which it gives ports to other
+            // programs: none of them gets this one before etcd listens.
             let picked = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
             let address = SocketAddr::from(([127, 0, 0, 1], 20_000 + picked % 10_000));
             if TcpListener::bind(address).is_ok() {
-                // That socket lives on for a moment in a process that another test is
-                // just starting.
+                // A process that another test is just starting has inherited the socket, for a
+                // moment.
                 while TcpStream::connect(address).is_ok() {
                     sleep(Duration::from_millis(1));
                 }
@@ -54,14 +53,14 @@ impl Desk {
         }
     }
 
-    /// Starts the background etcd, as the first chapter does that is run.
+    /// Starts the background etcd, as the first run of a chapter does.
     pub fn start_server(&mut self) -> Result<()> {
         let process = etcd_server::find_or_start(self.address)?;
         self.servers.push(process.context("something else has taken the port")?);
         Ok(())
     }
 
-    /// The command that runs a program of this workspace here.
+    /// Returns the command that runs a program of this workspace on this machine.
     pub fn command(&self, name: &str) -> Result<Command> {
         let mut command = program(name)?;
         command
@@ -71,8 +70,8 @@ impl Desk {
         Ok(command)
     }
 
-    /// Notes the process that the line names, if it tells how to stop a server or a program, and what
-    /// it tells about a cluster.
+    /// Notes the process that a line names if it says how to stop a server or a program, and what the
+    /// line says about a cluster.
     pub fn note(&mut self, line: &str) {
         let process =
             |text| line.strip_prefix(text).and_then(|process| process.parse::<u32>().ok());
@@ -98,26 +97,26 @@ impl Drop for Desk {
     }
 }
 
-/// The command that runs a program of this workspace against a private server.
+/// Returns the command that runs a program of this workspace with a private server.
 pub fn program_at(server: &Server, name: &str) -> Result<Command> {
     program_with(&server.endpoint(), name)
 }
 
-/// The command that runs a program of this workspace against these servers.
+/// Returns the command that runs a program of this workspace with these endpoints.
 pub fn program_with(endpoints: &str, name: &str) -> Result<Command> {
     let mut command = program(name)?;
     command.env("ETCDCTL_ENDPOINTS", endpoints);
     Ok(command)
 }
 
-/// The command that runs a program of this workspace, which cargo has built.
+/// Returns the command that runs a program of this workspace. The first call builds all of them.
 fn program(name: &str) -> Result<Command> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     let folder = built.as_ref().map_err(|error| anyhow!("{error}"))?;
     let mut command = Command::new(folder.join(name).with_extension(env::consts::EXE_EXTENSION));
     for (name, _) in env::vars_os() {
-        // What a developer has set is meant for another etcd.
+        // A developer's own settings are for another etcd.
         if name.as_encoded_bytes().starts_with(b"ETCDCTL_") {
             command.env_remove(name);
         }
@@ -125,8 +124,8 @@ fn program(name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Builds all programs of this workspace: `cargo test -p NAME` has built those of one package only.
-/// Returns the folder they are in.
+/// Builds all programs of this workspace, because `cargo test -p NAME` builds those of one package only.
+/// Returns the folder with the programs.
 fn build() -> Result<PathBuf> {
     // A test is built into target/debug/deps, the programs beside that folder.
     let test = env::current_exe()?;

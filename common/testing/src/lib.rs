@@ -1,5 +1,5 @@
-//! What only the proof needs: running the programs as a user does, and holding
-//! the READMEs to what the programs print.
+//! For tests: runs the programs as a user does, and compares the READMEs with what the programs
+//! print.
 
 mod desk;
 mod links;
@@ -22,11 +22,11 @@ pub use links::check_links;
 pub use proxy::{Held, Proxy};
 pub use readme::{follow, follow_from_nothing, follow_sections, follow_untouched};
 
-/// How long a test waits for what is due; only a broken program takes so long.
+/// How long a test waits for an event: 30 s. Only a broken program takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running program and what it shows on the terminal: stdout and stderr, in
-/// the order of writing. Dropping it ends the program.
+/// A running program, and what it shows on the terminal: stdout and stderr, in the order of writing.
+/// Dropping it kills the program.
 pub struct Program {
     child: Child,
     lines: Receiver<String>,
@@ -49,7 +49,7 @@ impl Program {
         Ok(Program { child, lines })
     }
 
-    /// Waits for the next line; `None` when nobody can write one any more.
+    /// Waits for the next line. Returns `None` when the program has ended.
     pub fn line(&self) -> Result<Option<String>> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Ok(Some(line)),
@@ -58,14 +58,14 @@ impl Program {
         }
     }
 
-    /// Waits for the next line, which must be this one.
+    /// Waits for the next line. It must be this one.
     pub fn expect(&self, expected: &str) -> Result<()> {
         let line = self.line()?;
         ensure!(line.as_deref() == Some(expected), "expected {expected:?}, got {line:?}");
         Ok(())
     }
 
-    /// Waits for the end; returns the lines not read yet, and the status.
+    /// Waits for the end. Returns the lines that were not read yet, and the status.
     pub fn end(mut self) -> Result<(Vec<String>, ExitStatus)> {
         let mut rest = Vec::new();
         while let Some(line) = self.line()? {
@@ -74,7 +74,7 @@ impl Program {
         Ok((rest, self.child.wait()?))
     }
 
-    /// Waits for the end, which must be a good one, after these lines.
+    /// Waits for the end. The status must be 0, and the lines that were not read yet must be these.
     pub fn end_well(self, expected: &[&str]) -> Result<()> {
         let (lines, status) = self.end()?;
         ensure!(status.success() && lines == expected, "{status}: {lines:#?}");
@@ -86,7 +86,7 @@ impl Program {
         signal("INT", self.child.id())
     }
 
-    /// The number of its process.
+    /// Returns the id of its process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -101,17 +101,16 @@ impl Drop for Program {
 
 /// Sends a signal, named as for `kill`.
 pub fn signal(name: &str, process: u32) -> Result<()> {
-    // A shell has `kill` built in; not every system has it as a program.
+    // The shell has `kill` built in; not every system has it as a program.
     let kill = format!("kill -{name} {process}");
     let status = Command::new("sh").args(["-c", &kill]).status()?;
     ensure!(status.success(), "{kill} failed");
     Ok(())
 }
 
-/// Runs exercises with all these answers at once, such as `counter solution`, and
-/// follows the exercises of the README meanwhile. The last line of each answer must be
-/// the verdict named beside it, and the exit status must say the same. Below a broken
-/// verdict there is a hint.
+/// Runs exercises with these answers, such as `counter solution`, all at the same time, and follows the
+/// exercises of the README meanwhile. The last line of each run must be the verdict that is named beside
+/// the answer, and the exit status must say the same. A hint follows a broken verdict, and no other.
 pub fn exercises(readme: &str, experiments: &[&str], verdicts: &[(&str, &str)]) -> Result<()> {
     let server = Server::start()?;
     let start = |(answer, _): &(&str, &str)| {
@@ -140,7 +139,7 @@ pub fn exercises(readme: &str, experiments: &[&str], verdicts: &[(&str, &str)]) 
     Ok(())
 }
 
-/// The sum of what etcd counts in some lines of its metrics.
+/// Returns the sum of those metrics of an etcd whose lines are chosen by `counts`.
 pub fn metric(server: SocketAddr, counts: impl Fn(&str) -> bool) -> Result<i64> {
     let mut stream = TcpStream::connect(server)?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;

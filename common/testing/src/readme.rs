@@ -41,11 +41,11 @@ const FIRST_PROGRAM: usize = 4401;
 
 const CLUSTER: &str = "-p etcd-server";
 
-/// What the programs are built with for TLS.
+/// The options that build programs with TLS.
 const TLS: [&str; 2] = [" --features common/tls", " --features tls"];
 
-/// Follows a chapter's README, up to its exercises, where an etcd runs already. What it quotes must
-/// stand in the program's source.
+/// Follows a chapter's README, up to its exercises, on a machine where an etcd runs already. What the
+/// README quotes must stand in the program's source.
 pub fn follow(readme: &str, program: &str) -> Result<()> {
     let (chapter, _) = parts(readme);
     check_quotes(chapter, program)?;
@@ -68,24 +68,24 @@ pub fn follow_sections(readme: &str, program: &str) -> Result<()> {
     })
 }
 
-/// Follows the exercises of a chapter. What they quote must stand in an experiment.
+/// Follows the exercises of a chapter. What the README quotes must stand in an experiment.
 pub(crate) fn follow_exercises(readme: &str, experiments: &[&str]) -> Result<()> {
     let (_, exercises) = parts(readme);
     check_quotes(exercises, &experiments.concat())?;
     follow_with_server(&with_mistakes(exercises))
 }
 
-/// Follows the exercises as a student does who has not edited anything yet.
+/// Follows the exercises with the files as they are handed out.
 pub fn follow_untouched(readme: &str) -> Result<()> {
     follow_with_server(parts(readme).1)
 }
 
-/// The chapter and its exercises.
+/// Returns the chapter and its exercises.
 fn parts(readme: &str) -> (&str, &str) {
     readme.split_once("\n## Exercises\n").unwrap_or((readme, ""))
 }
 
-/// The README with `-- mistake` behind each exercise that has no argument.
+/// Returns the README with `-- mistake` behind each exercise that has no argument.
 fn with_mistakes(readme: &str) -> String {
     let line = |line: &str| {
         let exercise = line.contains(" --example ") && !line.contains(CLUSTER);
@@ -110,13 +110,13 @@ fn follow_with_server(readme: &str) -> Result<()> {
     follow_blocks(&mut desk, &blocks(readme))
 }
 
-/// Follows the README where no etcd runs yet: what needs the feature `tls`, or all the rest.
+/// Follows a README on a machine where no etcd runs yet: the blocks that use TLS, or all others.
 pub fn follow_from_nothing(readme: &str, tls: bool) -> Result<()> {
     let readme = with_mistakes(readme);
     let mut blocks = blocks(&readme);
     let mut uses_tls = false;
     blocks.retain(|block| {
-        // What the first terminal does says it for the others.
+        // The first terminal decides for the others.
         if block.terminal == 0 {
             uses_tls = block
                 .sessions
@@ -236,8 +236,8 @@ struct Running<'a> {
     lines: Vec<String>,
 }
 
-/// Waits until the program in the first terminal has a watch or renewals open, and so
-/// meets the end of the server in the place that the README is about.
+/// Waits until the program in the first terminal has a stream open for a watch or for renewals. So it
+/// meets the end of the server at the point that the README describes.
 fn wait_for_stream(desk: &Desk) -> Result<()> {
     let streams = |what: &'static str| {
         metric(desk.address, move |line| line.starts_with(what) && line.contains("bidi_stream"))
@@ -318,7 +318,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// The command as typed, less the build.
+/// Returns the command that was typed, without the build.
 fn command(desk: &Desk, typed: &str) -> Result<Command> {
     let mut words = typed.split(' ').peekable();
     let mut variables = Vec::new();
@@ -327,7 +327,7 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
         variables.push((name, value.replace(":2379", &format!(":{}", desk.address.port()))));
     }
     let words: Vec<&str> = words.collect();
-    // It is built with that feature already, or else says that it takes it.
+    // The program was built with that feature. If not, it says that it needs it.
     let words = TLS.iter().fold(words.join(" "), |words, tls| words.replacen(tls, "", 1));
     let words: Vec<&str> = words.split(' ').collect();
     let (name, rest) = match &words[..] {
@@ -368,14 +368,14 @@ fn compare(session: &Session, shown: Vec<String>) {
     snapbox::assert_data_eq!(shown, snapbox::Data::text(readme).raw());
 }
 
-/// What a cluster in the first terminal has said of itself.
+/// What a cluster in the first terminal has printed.
 #[derive(Default)]
 pub struct Cluster {
-    /// The variables for the other terminals.
+    /// The variables that it has printed for the other terminals.
     printed: Vec<(String, String)>,
-    /// Those that have been set there.
+    /// The variables that have been set there.
     pub exported: Vec<(String, String)>,
-    /// The members that have led, in that order.
+    /// The processes of the members that have led, in that order.
     processes: Vec<u32>,
 }
 
@@ -392,7 +392,7 @@ impl Cluster {
         }
     }
 
-    /// Sets a variable, which must be one that the cluster has printed.
+    /// Sets a variable in all other terminals. The cluster must have printed it.
     fn export(&mut self, variable: &str) -> Result<()> {
         let is = |(name, value): &&(String, String)| {
             self.as_in_readme(&format!("{name}={value}")) == variable
@@ -409,12 +409,12 @@ impl Cluster {
         endpoints.map(|endpoint| endpoint.trim_start_matches("https://"))
     }
 
-    /// How many of the members can be reached.
+    /// Returns how many of the members can be reached.
     fn count(&self) -> usize {
         self.addresses().filter(|address| TcpStream::connect(address).is_ok()).count()
     }
 
-    /// With the README's ports, process numbers and folder.
+    /// Returns the line with the README's ports, process numbers and folder.
     fn as_in_readme(&self, line: &str) -> String {
         let mut line = line.to_owned();
         for (address, port) in self.addresses().zip(10_001..) {
