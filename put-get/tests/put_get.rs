@@ -14,6 +14,8 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let unstaged = "no verdict: only 1 of 8 clients has read the counter, the others wait for it; \
                     they stand for 8 programs on as many machines, which know nothing of each \
                     other but what etcd tells them";
+    let nonsense = "no verdict: there is no answer called \"nonsense\"; there are: yours, solution, \
+                    mistake, wrong_mutex, wrong_once; and there is: hint";
     let list = |missing, twice| {
         format!(
             "broken: 100 parcels were there at every moment, {missing} of them are missing in the \
@@ -27,6 +29,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("counter solution", "held: 8 clients added 400, the counter says 400"),
             ("counter wrong_once", lost),
             ("counter wrong_mutex", unstaged),
+            ("counter nonsense", nonsense),
             ("pages solution", "held: all 100 parcels, each once, as they lay at one moment"),
             ("pages wrong_last", &list(0, 10)),
             ("pages wrong_newest", &list(8, 8)),

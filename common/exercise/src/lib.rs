@@ -25,6 +25,54 @@ pub use link::Link;
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
 pub use wire::{Answer, Call, Wire};
 
+/// Lists the answers of an exercise, each of which is a module, and declares the functions
+/// that every answer has. A declared function takes the name of an answer first, and calls
+/// the function of that answer.
+///
+/// ```no_run
+/// mod mistake {
+///     pub async fn add(a: i64, b: i64) -> i64 { a - b }
+/// }
+/// mod yours {
+///     pub async fn add(a: i64, b: i64) -> i64 { a + b }
+/// }
+///
+/// exercise::answers! {
+///     const ANSWERS = [yours, mistake];
+///     async fn add(a: i64, b: i64) -> i64;
+/// }
+///
+/// # async fn example() {
+/// println!("{}", add("mistake", 1, 2).await); // what mistake::add(1, 2) returns
+/// # }
+/// ```
+///
+/// The `mod` lines stay beside it, for rustfmt finds no file that only a macro names.
+#[macro_export]
+macro_rules! answers {
+    (
+        const $list:ident = $answers:tt;
+        $(async fn $name:ident($($arg:ident: $type:ty),+ $(,)?) -> $output:ty;)+
+    ) => {
+        $crate::answers!(@list $list $answers);
+        $($crate::answers!(@call $answers $name ($($arg: $type),+) ($($arg),+) $output);)+
+    };
+    (@list $list:ident [$($answer:ident),+ $(,)?]) => {
+        const $list: &[&str] = &[$(stringify!($answer)),+];
+    };
+    (
+        @call [$($answer:ident),+ $(,)?]
+        $name:ident ($($arg:ident: $type:ty),+) $args:tt $output:ty
+    ) => {
+        async fn $name(answer: &str, $($arg: $type),+) -> $output {
+            match answer {
+                $(stringify!($answer) => $answer::$name $args.await,)+
+                _ => unreachable!("{answer} is not in the list"),
+            }
+        }
+    };
+}
+
 /// How long an experiment may take, with an answer that never comes back.
 const LIMIT: Duration = Duration::from_secs(25);
 
@@ -32,7 +80,7 @@ const LIMIT: Duration = Duration::from_secs(25);
 pub struct Exercise {
     /// That of the example.
     pub name: &'static str,
-    /// The modules that can be tried instead of `yours`.
+    /// What can be tried; `yours` is among them.
     pub answers: &'static [&'static str],
     /// The second hint; each broken verdict has the first one for its case.
     pub hint: &'static str,
@@ -97,16 +145,16 @@ async fn judge<F>(exercise: &Exercise, experiment: fn(Scene) -> F) -> Result<Opt
 where
     F: Future<Output = Result<Verdict>> + 'static,
 {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let answer = match &arguments[..] {
-        [] => "yours",
-        [word] if word == "hint" => return Ok(None),
-        [word] if exercise.answers.contains(&&**word) => word,
-        words => bail!(
-            "there is no answer called {:?}; there are: {}; and there is: hint",
-            words.join(" "),
+    let words: Vec<String> = env::args().skip(1).collect();
+    let name = if words.is_empty() { "yours" } else { &words.join(" ") };
+    if name == "hint" {
+        return Ok(None);
+    }
+    let Some(answer) = exercise.answers.iter().find(|answer| **answer == name) else {
+        bail!(
+            "there is no answer called {name:?}; there are: {}; and there is: hint",
             exercise.answers.join(", ")
-        ),
+        );
     };
     let scene = Scene::new(exercise.name, answer)?;
     // A task of its own, so that a panic in an answer does not keep us from cleaning up.

@@ -13,8 +13,8 @@ use crate::Wire;
 /// Where an experiment takes place.
 #[derive(Clone)]
 pub struct Scene {
-    /// The answer to try.
-    pub answer: String,
+    /// The name of the answer to try.
+    pub answer: &'static str,
     /// What all keys of this run begin with.
     prefix: String,
     /// Whether keys were put on a server that is not the experiment's own.
@@ -23,7 +23,7 @@ pub struct Scene {
 
 impl Scene {
     /// Below `EXERCISE_PREFIX`, at a place that no other run has.
-    pub(crate) fn new(exercise: &str, answer: &str) -> Result<Scene> {
+    pub(crate) fn new(exercise: &str, answer: &'static str) -> Result<Scene> {
         let below = match env::var_os("EXERCISE_PREFIX") {
             Some(below) if !below.is_empty() => {
                 below.into_string().ok().context("EXERCISE_PREFIX is not UTF-8")?
@@ -33,7 +33,7 @@ impl Scene {
         // A number of its own, without asking anybody.
         let run = RandomState::new().hash_one(());
         let prefix = format!("{}/{exercise}/{run:016x}/", below.trim_end_matches('/'));
-        Ok(Scene { answer: answer.to_owned(), prefix, shared: Rc::default() })
+        Ok(Scene { answer, prefix, shared: Rc::default() })
     }
 
     /// The full name of a key of this run.

@@ -16,9 +16,15 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions};
 use exercise::{Exercise, Scene, Verdict, broken, gave_up, held};
 
+// Every answer has this function. A call names the answer first: `tidy(answer, client, ..)`.
+exercise::answers! {
+    const ANSWERS = [yours, solution, mistake, wrong_look, wrong_prefix];
+    async fn tidy(client: &mut Client, folder: &str) -> Result<i64>;
+}
+
 const EXERCISE: Exercise = Exercise {
     name: "tidy",
-    answers: &["yours", "solution", "mistake", "wrong_look", "wrong_prefix"],
+    answers: ANSWERS,
     hint: "A look before the delete does not help, however late it comes: there is a moment after \
            it. Let etcd look and delete in one step, as in the exercise counter of put-get. And \
            which keys begin with the name of the folder?",
@@ -37,20 +43,9 @@ async fn main() -> ExitCode {
     exercise::run(EXERCISE, experiment).await
 }
 
-/// What is tried.
-async fn tidy(answer: &str, mut client: Client, folder: &str) -> Result<i64> {
-    match answer {
-        "solution" => solution::tidy(&mut client, folder).await,
-        "mistake" => mistake::tidy(&mut client, folder).await,
-        "wrong_look" => wrong_look::tidy(&mut client, folder).await,
-        "wrong_prefix" => wrong_prefix::tidy(&mut client, folder).await,
-        _ => yours::tidy(&mut client, folder).await,
-    }
-}
-
 async fn experiment(scene: Scene) -> Result<Verdict> {
     let mut client = scene.connect().await?;
-    let folder = scene.key("jobs");
+    let folder = &*scene.key("jobs");
     let (mut restarted, mut removed) = (0, 0);
 
     // A fault after the first request, after the second and so on, until there are not
@@ -63,7 +58,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
             put(&mut client, &scene.key(key), value).await?;
         }
 
-        let (tidying, mut wire) = scene.connect_by_wire().await?;
+        let (mut other, mut wire) = scene.connect_by_wire().await?;
         let start_again = async {
             // Etcd's answer is on its way while this happens.
             let answer = wire.answer(nth).await;
@@ -75,7 +70,9 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
             wire.open();
             anyhow::Ok(answer.is_some())
         };
-        let (counted, staged) = tokio::join!(tidy(&scene.answer, tidying, &folder), start_again);
+        // The client goes with the task: then the wire tells that there is none.
+        let tidying = async move { tidy(scene.answer, &mut other, folder).await };
+        let (counted, staged) = tokio::join!(tidying, start_again);
         let staged = staged?;
         let counted = match counted {
             Ok(counted) => counted,

@@ -23,17 +23,17 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
+// Every answer has this function. A call names the answer first: `stay(answer, client, ..)`.
+exercise::answers! {
+    const ANSWERS = [yours, solution, mistake, wrong_deaf, wrong_leave, wrong_once, wrong_patient];
+    async fn stay(
+        client: &mut Client, key: &str, ttl: i64, registered: impl Fn(bool),
+    ) -> Result<()>;
+}
+
 const EXERCISE: Exercise = Exercise {
     name: "heartbeat",
-    answers: &[
-        "yours",
-        "solution",
-        "mistake",
-        "wrong_deaf",
-        "wrong_leave",
-        "wrong_once",
-        "wrong_patient",
-    ],
+    answers: ANSWERS,
     hint: "Only an answer with a TTL above 0 says that the lease lives, and it says so for one TTL, \
            counted from when the renewal was sent. What is true after that, if no further answer \
            comes? What can you do about it before, and what when it is too late?",
@@ -55,20 +55,6 @@ async fn main() -> ExitCode {
     exercise::run(EXERCISE, experiment).await
 }
 
-/// What is tried.
-async fn stay(answer: String, mut client: Client, registered: impl Fn(bool)) -> Result<()> {
-    let client = &mut client;
-    match &*answer {
-        "solution" => solution::stay(client, KEY, TTL, registered).await,
-        "mistake" => mistake::stay(client, KEY, TTL, registered).await,
-        "wrong_deaf" => wrong_deaf::stay(client, KEY, TTL, registered).await,
-        "wrong_leave" => wrong_leave::stay(client, KEY, TTL, registered).await,
-        "wrong_once" => wrong_once::stay(client, KEY, TTL, registered).await,
-        "wrong_patient" => wrong_patient::stay(client, KEY, TTL, registered).await,
-        _ => yours::stay(client, KEY, TTL, registered).await,
-    }
-}
-
 async fn experiment(scene: Scene) -> Result<Verdict> {
     let server = blocking(Server::start).await?;
     let link = Link::to(server.address()).await?;
@@ -76,7 +62,9 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let registered = move |state| {
         tell.send_replace(state);
     };
-    let task = spawn_local(stay(scene.answer, connect_to(link.address()).await?, registered));
+    let mut client = connect_to(link.address()).await?;
+    let stay = async move { stay(scene.answer, &mut client, KEY, TTL, registered).await };
+    let task = spawn_local(stay);
     let client = connect_to(server.address()).await?;
     let mut service = Service { client, task, says, wrong: None, gone: false };
 

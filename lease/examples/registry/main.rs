@@ -18,9 +18,16 @@ use exercise::{Exercise, Scene, Verdict, broken, gave_up, held};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
+// Every answer has these functions. A call names the answer first: `update(answer, client, ..)`.
+exercise::answers! {
+    const ANSWERS = [yours, solution, mistake, wrong_delete, wrong_lease];
+    async fn register(client: &mut Client, key: String, address: &str, ttl: i64) -> Result<Entry>;
+    async fn update(client: &mut Client, entry: &Entry, address: &str) -> Result<()>;
+}
+
 const EXERCISE: Exercise = Exercise {
     name: "registry",
-    answers: &["yours", "solution", "mistake", "wrong_delete", "wrong_lease"],
+    answers: ANSWERS,
     hint: "A put replaces everything that belongs to the key, and its lease is one of these things. \
            What does a put say about the lease that does not mention one? The last section of the \
            chapter's README tells.",
@@ -35,34 +42,12 @@ pub struct Entry {
 const TTL: i64 = 2;
 const SERVICES: usize = 6;
 const ENDED: usize = 3;
-const ADDRESS: &str = "127.0.0.1:8002"; // the second one
+const FIRST_ADDRESS: &str = "127.0.0.1:8001";
+const SECOND_ADDRESS: &str = "127.0.0.1:8002";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     exercise::run(EXERCISE, experiment).await
-}
-
-/// What is tried: registers a service.
-async fn register(answer: &str, client: &mut Client, key: String) -> Result<Entry> {
-    let address = "127.0.0.1:8001";
-    match answer {
-        "solution" => solution::register(client, key, address, TTL).await,
-        "mistake" => mistake::register(client, key, address, TTL).await,
-        "wrong_delete" => wrong_delete::register(client, key, address, TTL).await,
-        "wrong_lease" => wrong_lease::register(client, key, address, TTL).await,
-        _ => yours::register(client, key, address, TTL).await,
-    }
-}
-
-/// What is tried: the service has a new address.
-async fn update(answer: &str, client: &mut Client, entry: &Entry) -> Result<()> {
-    match answer {
-        "solution" => solution::update(client, entry, ADDRESS).await,
-        "mistake" => mistake::update(client, entry, ADDRESS).await,
-        "wrong_delete" => wrong_delete::update(client, entry, ADDRESS).await,
-        "wrong_lease" => wrong_lease::update(client, entry, ADDRESS).await,
-        _ => yours::update(client, entry, ADDRESS).await,
-    }
 }
 
 async fn experiment(scene: Scene) -> Result<Verdict> {
@@ -75,7 +60,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let mut entries = Vec::new();
     for number in 1..=SERVICES {
         let key = scene.key(&format!("services/{number}"));
-        match register(&scene.answer, &mut client, key).await {
+        match register(scene.answer, &mut client, key, FIRST_ADDRESS, TTL).await {
             Ok(entry) => entries.push(entry),
             Err(error) => return gave_up(&error),
         }
@@ -84,7 +69,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let leases: Vec<i64> = living.iter().map(|entry| entry.lease).collect();
     let renewing = spawn_local(renew(client.clone(), leases.clone()));
     for entry in &entries {
-        if let Err(error) = update(&scene.answer, &mut client, entry).await {
+        if let Err(error) = update(scene.answer, &mut client, entry, SECOND_ADDRESS).await {
             return gave_up(&error);
         }
     }
@@ -123,7 +108,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
             "the lease that an entry is on, after each put, and who renews it",
         );
     }
-    let old = there.iter().filter(|kv| kv.value() != ADDRESS.as_bytes()).count();
+    let old = there.iter().filter(|kv| kv.value() != SECOND_ADDRESS.as_bytes()).count();
     if old > 0 {
         return broken(format!("{old} entries have an old address"), "what update writes");
     }

@@ -21,17 +21,15 @@ use lock::Session;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
 
+// Every answer has this function. A call names the answer first: `add(answer, client, ..)`.
+exercise::answers! {
+    const ANSWERS = [yours, solution, mistake, wrong_alive, wrong_asks, wrong_early, wrong_sure];
+    async fn add(client: &mut Client, session: &Session, lock: &str, key: &str) -> Result<bool>;
+}
+
 const EXERCISE: Exercise = Exercise {
     name: "fencing",
-    answers: &[
-        "yours",
-        "solution",
-        "mistake",
-        "wrong_alive",
-        "wrong_asks",
-        "wrong_early",
-        "wrong_sure",
-    ],
+    answers: ANSWERS,
     hint: "However late you ask whether the lock is still yours, a pause may come after that. Only \
            etcd can look and write in one step. What does the guard of the lock offer for that, and \
            what do you say when etcd has refused?",
@@ -45,34 +43,15 @@ async fn main() -> ExitCode {
     exercise::run(EXERCISE, experiment).await
 }
 
-/// What is tried, in a session of its own.
-async fn add(
-    answer: String,
-    mut client: Client,
-    session: Session,
-    lock: String,
-    key: String,
-) -> Result<bool> {
-    let (client, session) = (&mut client, &session);
-    match &*answer {
-        "solution" => solution::add(client, session, &lock, &key).await,
-        "mistake" => mistake::add(client, session, &lock, &key).await,
-        "wrong_alive" => wrong_alive::add(client, session, &lock, &key).await,
-        "wrong_asks" => wrong_asks::add(client, session, &lock, &key).await,
-        "wrong_early" => wrong_early::add(client, session, &lock, &key).await,
-        "wrong_sure" => wrong_sure::add(client, session, &lock, &key).await,
-        _ => yours::add(client, session, &lock, &key).await,
-    }
-}
-
 async fn experiment(scene: Scene) -> Result<Verdict> {
     let mut client = scene.connect().await?;
     let (paused, mut wire) = scene.connect_by_wire().await?;
     let (lock, key) = (scene.key("lock"), scene.key("number"));
     within(REQUEST_TIMEOUT, client.put(&*key, "0", None)).await.context("put failed")?;
     let start = |client: &Client, session| -> JoinHandle<Result<bool>> {
-        let (answer, client) = (scene.answer.clone(), client.clone());
-        spawn_local(add(answer, client, session, lock.clone(), key.clone()))
+        let (answer, mut client) = (scene.answer, client.clone());
+        let (lock, key) = (lock.clone(), key.clone());
+        spawn_local(async move { add(answer, &mut client, &session, &lock, &key).await })
     };
 
     println!("two writers add 1 to a number, each under the same lock");

@@ -23,18 +23,17 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
+// Every answer has this function. A call names the answer first: `stand(answer, client, ..)`.
+exercise::answers! {
+    const ANSWERS = [
+        yours, solution, mistake, wrong_asks, wrong_leave, wrong_put, wrong_once, wrong_stay,
+    ];
+    async fn stand(client: &Client, lock: &str, ttl: Duration, leads: impl Fn(bool)) -> Result<()>;
+}
+
 const EXERCISE: Exercise = Exercise {
     name: "leader",
-    answers: &[
-        "yours",
-        "solution",
-        "mistake",
-        "wrong_asks",
-        "wrong_leave",
-        "wrong_put",
-        "wrong_once",
-        "wrong_stay",
-    ],
+    answers: ANSWERS,
     hint: "A lock does not outlive the session it was taken in, and etcd cannot tell a leader that \
            it cannot reach. What does the session know without etcd? What do you do when it is \
            lost, and with which session do you stand again?",
@@ -55,21 +54,6 @@ const PATIENCE: Duration = Duration::from_secs(6);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     exercise::run(EXERCISE, experiment).await
-}
-
-/// What is tried.
-async fn stand(answer: String, client: Client, leads: impl Fn(bool)) -> Result<()> {
-    let client = &client;
-    match &*answer {
-        "solution" => solution::stand(client, LOCK, TTL, leads).await,
-        "mistake" => mistake::stand(client, LOCK, TTL, leads).await,
-        "wrong_asks" => wrong_asks::stand(client, LOCK, TTL, leads).await,
-        "wrong_leave" => wrong_leave::stand(client, LOCK, TTL, leads).await,
-        "wrong_put" => wrong_put::stand(client, LOCK, TTL, leads).await,
-        "wrong_once" => wrong_once::stand(client, LOCK, TTL, leads).await,
-        "wrong_stay" => wrong_stay::stand(client, LOCK, TTL, leads).await,
-        _ => yours::stand(client, LOCK, TTL, leads).await,
-    }
 }
 
 async fn experiment(scene: Scene) -> Result<Verdict> {
@@ -155,8 +139,8 @@ impl Candidates {
         let leads = move |state| {
             tell.send_replace(state);
         };
-        let client = connect_to(link.address()).await?;
-        let task = spawn_local(stand(scene.answer.clone(), client, leads));
+        let (answer, client) = (scene.answer, connect_to(link.address()).await?);
+        let task = spawn_local(async move { stand(answer, &client, LOCK, TTL, leads).await });
         self.entered += 1;
         self.candidates.push(Candidate { number: self.entered, link, task, says });
         Ok(())

@@ -17,9 +17,15 @@ use exercise::{Exercise, Scene, Verdict, Wire, broken, gave_up, held};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 
+// Every answer has this function. A call names the answer first: `add(answer, client, ..)`.
+exercise::answers! {
+    const ANSWERS = [yours, solution, mistake, wrong_mutex, wrong_once];
+    async fn add(client: &mut Client, key: &str) -> Result<()>;
+}
+
 const EXERCISE: Exercise = Exercise {
     name: "counter",
-    answers: &["yours", "solution", "mistake", "wrong_mutex", "wrong_once"],
+    answers: ANSWERS,
     hint: "etcd can write under a condition: a transaction compares first, then writes, and \
            nothing comes in between. Which number of the key tells that nobody has written since \
            you read? And what do you do when somebody has?",
@@ -31,17 +37,6 @@ const ROUNDS: usize = 50;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     exercise::run(EXERCISE, experiment).await
-}
-
-/// What is tried.
-async fn add(answer: String, mut client: Client, key: String) -> Result<()> {
-    match &*answer {
-        "solution" => solution::add(&mut client, &key).await,
-        "mistake" => mistake::add(&mut client, &key).await,
-        "wrong_mutex" => wrong_mutex::add(&mut client, &key).await,
-        "wrong_once" => wrong_once::add(&mut client, &key).await,
-        _ => yours::add(&mut client, &key).await,
-    }
 }
 
 async fn experiment(scene: Scene) -> Result<Verdict> {
@@ -64,13 +59,14 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     println!("{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times");
     println!("each time, all of them have read it before one of them writes");
 
+    let start = |client: &Client| {
+        let (answer, mut client, key) = (scene.answer, client.clone(), key.to_owned());
+        spawn_local(async move { add(answer, &mut client, &key).await })
+    };
     let (mut added, mut unstaged) = (0, 0);
     for _ in 0..ROUNDS {
         wires.iter_mut().for_each(Wire::hold);
-        let adds: Vec<_> = clients
-            .iter()
-            .map(|client| spawn_local(add(scene.answer.clone(), client.clone(), key.to_owned())))
-            .collect();
+        let adds: Vec<_> = clients.iter().map(start).collect();
 
         // The first answer to each client is held until etcd has answered them all.
         let mut answers = Vec::new();

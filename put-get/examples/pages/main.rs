@@ -17,9 +17,15 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions, Txn, TxnOp};
 use exercise::{Exercise, Scene, Verdict, broken, gave_up, held};
 
+// Every answer has this function. A call names the answer first: `read(answer, client, ..)`.
+exercise::answers! {
+    const ANSWERS = [yours, solution, mistake, wrong_last, wrong_newest, wrong_whole];
+    async fn read(client: &mut Client, shelves: &str, limit: i64) -> Result<Vec<String>>;
+}
+
 const EXERCISE: Exercise = Exercise {
     name: "pages",
-    answers: &["yours", "solution", "mistake", "wrong_last", "wrong_newest", "wrong_whole"],
+    answers: ANSWERS,
     hint: "etcd keeps what its keys were at earlier revisions, and a get can ask for one of them \
            (look at the methods of GetOptions). At which revision was your first page read? The \
            header of its answer tells.",
@@ -33,22 +39,9 @@ async fn main() -> ExitCode {
     exercise::run(EXERCISE, experiment).await
 }
 
-/// What is tried.
-async fn read(answer: &str, mut client: Client, shelves: &str) -> Result<Vec<String>> {
-    let (client, limit) = (&mut client, LIMIT as i64);
-    match answer {
-        "solution" => solution::read(client, shelves, limit).await,
-        "mistake" => mistake::read(client, shelves, limit).await,
-        "wrong_last" => wrong_last::read(client, shelves, limit).await,
-        "wrong_newest" => wrong_newest::read(client, shelves, limit).await,
-        "wrong_whole" => wrong_whole::read(client, shelves, limit).await,
-        _ => yours::read(client, shelves, limit).await,
-    }
-}
-
 async fn experiment(scene: Scene) -> Result<Verdict> {
     let mut client = scene.connect().await?;
-    let shelves = scene.key("shelves/");
+    let shelves = &*scene.key("shelves/");
     let shelf = |number: usize| format!("{shelves}{number:03}");
 
     // Parcel 0 on shelf 0, parcel 1 on shelf 2 and so on: there is room between them,
@@ -59,7 +52,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     within(REQUEST_TIMEOUT, client.txn(puts)).await.context("txn failed")?;
     println!("{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time");
 
-    let (reading, mut wire) = scene.connect_by_wire().await?;
+    let (mut reader, mut wire) = scene.connect_by_wire().await?;
     let mut answers = 0;
     // What lay on the shelves at each moment.
     let mut states = vec![parcels.clone()];
@@ -78,12 +71,14 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
                     TxnOp::put(front, &*parcels[last], None),
                 ]);
                 within(REQUEST_TIMEOUT, client.txn(moves)).await.context("txn failed")?;
-                states.push(list(&mut client, &shelves).await?);
+                states.push(list(&mut client, shelves).await?);
             }
         }
         anyhow::Ok(())
     };
-    let (seen, moved) = tokio::join!(read(&scene.answer, reading, &shelves), move_parcels);
+    // The client goes with the task: then the wire tells that there is none.
+    let reading = async move { read(scene.answer, &mut reader, shelves, LIMIT as i64).await };
+    let (seen, moved) = tokio::join!(reading, move_parcels);
     moved?;
     let seen = match seen {
         Ok(seen) => seen,

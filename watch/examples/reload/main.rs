@@ -24,17 +24,17 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
+// Every answer has this function. A call names the answer first: `follow(answer, client, ..)`.
+exercise::answers! {
+    const ANSWERS = [
+        yours, solution, mistake, wrong_list, wrong_now, wrong_revision, wrong_silence,
+    ];
+    async fn follow(client: &mut Client, key: &str, apply: impl FnMut(&str)) -> Result<()>;
+}
+
 const EXERCISE: Exercise = Exercise {
     name: "reload",
-    answers: &[
-        "yours",
-        "solution",
-        "mistake",
-        "wrong_list",
-        "wrong_now",
-        "wrong_revision",
-        "wrong_silence",
-    ],
+    answers: ANSWERS,
     hint: "Every answer of etcd has a header with the revision of the store at that moment, and a \
            watch can begin at a revision. Which is the first one that your get has not seen? Which \
            one, when the stream has ended? And which, when the watch says that it is canceled()?",
@@ -50,29 +50,15 @@ async fn main() -> ExitCode {
     exercise::run(EXERCISE, experiment).await
 }
 
-/// What is tried.
-async fn follow(answer: String, mut client: Client, apply: impl FnMut(&str)) -> Result<()> {
-    let client = &mut client;
-    match &*answer {
-        "solution" => solution::follow(client, KEY, apply).await,
-        "mistake" => mistake::follow(client, KEY, apply).await,
-        "wrong_list" => wrong_list::follow(client, KEY, apply).await,
-        "wrong_now" => wrong_now::follow(client, KEY, apply).await,
-        "wrong_revision" => wrong_revision::follow(client, KEY, apply).await,
-        "wrong_silence" => wrong_silence::follow(client, KEY, apply).await,
-        _ => yours::follow(client, KEY, apply).await,
-    }
-}
-
 async fn experiment(scene: Scene) -> Result<Verdict> {
     let mut server = blocking(Server::start).await?;
     let mut store = Store { client: connect_to(server.address()).await?, version: 0 };
     store.change().await?;
 
-    let (client, mut wire) = connect_by_wire_to(server.address()).await?;
+    let (mut client, mut wire) = connect_by_wire_to(server.address()).await?;
     let (applied, values) = watch::channel(Vec::new());
     let apply = move |value: &str| applied.send_modify(|values| values.push(value.to_owned()));
-    let task = spawn_local(follow(scene.answer, client, apply));
+    let task = spawn_local(async move { follow(scene.answer, &mut client, KEY, apply).await });
     let mut follower = Follower { task, values };
 
     // The answer is on its way while the value changes.
