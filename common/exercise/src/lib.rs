@@ -9,8 +9,10 @@
 //! requests and answers of a client, on a [`Link`] everything that passes between
 //! client and server, and it lets go when it has done what it wanted to do.
 
+mod answers;
 mod link;
 mod scene;
+mod verdict;
 mod wire;
 
 use std::env;
@@ -23,55 +25,8 @@ use tokio::time::timeout;
 
 pub use link::Link;
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
+pub use verdict::{Stopwatch, Verdict, broken, check_running, gave_up, held};
 pub use wire::{Answer, Call, Wire};
-
-/// Lists the answers of an exercise, each of which is a module, and declares the functions
-/// that every answer has. A declared function takes the name of an answer first, and calls
-/// the function of that answer.
-///
-/// ```no_run
-/// mod mistake {
-///     pub async fn add(a: i64, b: i64) -> i64 { a - b }
-/// }
-/// mod yours {
-///     pub async fn add(a: i64, b: i64) -> i64 { a + b }
-/// }
-///
-/// exercise::answers! {
-///     const ANSWERS = [yours, mistake];
-///     async fn add(a: i64, b: i64) -> i64;
-/// }
-///
-/// # async fn example() {
-/// println!("{}", add("mistake", 1, 2).await); // what mistake::add(1, 2) returns
-/// # }
-/// ```
-///
-/// The `mod` lines stay beside it, for rustfmt finds no file that only a macro names.
-#[macro_export]
-macro_rules! answers {
-    (
-        const $list:ident = $answers:tt;
-        $(async fn $name:ident($($arg:ident: $type:ty),+ $(,)?) -> $output:ty;)+
-    ) => {
-        $crate::answers!(@list $list $answers);
-        $($crate::answers!(@call $answers $name ($($arg: $type),+) ($($arg),+) $output);)+
-    };
-    (@list $list:ident [$($answer:ident),+ $(,)?]) => {
-        const $list: &[&str] = &[$(stringify!($answer)),+];
-    };
-    (
-        @call [$($answer:ident),+ $(,)?]
-        $name:ident ($($arg:ident: $type:ty),+) $args:tt $output:ty
-    ) => {
-        async fn $name(answer: &str, $($arg: $type),+) -> $output {
-            match answer {
-                $(stringify!($answer) => $answer::$name $args.await,)+
-                _ => unreachable!("{answer} is not in the list"),
-            }
-        }
-    };
-}
 
 /// How long an experiment may take, with an answer that never comes back.
 const LIMIT: Duration = Duration::from_secs(25);
@@ -86,33 +41,6 @@ pub struct Exercise {
     pub hint: &'static str,
 }
 
-/// What an experiment has measured. An `Err` in its place is none: the experiment
-/// could not be carried out, which says nothing about the answer that was tried.
-pub enum Verdict {
-    /// What was required, and was found.
-    Held(String),
-    /// Which requirement was found broken, and where to look for the reason.
-    Broken { what: String, look: &'static str },
-}
-
-/// The verdict that what was required is there.
-pub fn held(what: impl Into<String>) -> Result<Verdict> {
-    Ok(Verdict::Held(what.into()))
-}
-
-/// The verdict that something is broken, and one hint, which is not the answer.
-pub fn broken(what: impl Into<String>, look: &'static str) -> Result<Verdict> {
-    Ok(Verdict::Broken { what: what.into(), look })
-}
-
-/// The verdict on an answer that has ended with an error.
-pub fn gave_up(error: &Error) -> Result<Verdict> {
-    broken(
-        format!("it has given up: {error:#}"),
-        "which line has returned this error, and whether to try again would help",
-    )
-}
-
 /// Does as the program's argument says, and prints the verdict. The exit status is
 /// 0 if it is `held`, 1 if it is `broken`, and 2 if there is none.
 pub async fn run<F>(exercise: Exercise, experiment: fn(Scene) -> F) -> ExitCode
@@ -124,14 +52,12 @@ where
             println!("{}", exercise.hint);
             ExitCode::SUCCESS
         }
-        Ok(Some(Verdict::Held(what))) => {
-            println!("held: {what}");
-            ExitCode::SUCCESS
-        }
-        Ok(Some(Verdict::Broken { what, look })) => {
-            println!("broken: {what}");
-            println!("look at {look}");
-            ExitCode::from(1)
+        Ok(Some(verdict)) => {
+            println!("{verdict}");
+            match verdict {
+                Verdict::Held(_) => ExitCode::SUCCESS,
+                Verdict::Broken { .. } => ExitCode::from(1),
+            }
         }
         Err(error) => {
             eprintln!("no verdict: {error:#}");
@@ -177,5 +103,5 @@ where
     };
     drop(tasks); // whatever an answer has left running must not put anything any more
     scene.clean().await?;
-    verdict.map(Some)
+    verdict.or_else(Error::downcast).map(Some)
 }

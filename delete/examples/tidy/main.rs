@@ -74,10 +74,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         let tidying = async move { tidy(scene.answer, &mut other, folder).await };
         let (counted, staged) = tokio::join!(tidying, start_again);
         let staged = staged?;
-        let counted = match counted {
-            Ok(counted) => counted,
-            Err(error) => return gave_up(&error),
-        };
+        let counted = counted.or_else(gave_up)?;
         ensure!(staged || nth > 1, "tidy has asked etcd for nothing, so nothing was tried");
         if staged {
             println!(

@@ -18,7 +18,9 @@ use anyhow::{Context, Result, bail};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, PutOptions};
 use etcd_server::Server;
-use exercise::{Exercise, Link, Scene, Verdict, blocking, broken, connect_to, gave_up, held};
+use exercise::{
+    Exercise, Link, Scene, Stopwatch, Verdict, blocking, broken, check_running, connect_to, held,
+};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
@@ -56,7 +58,7 @@ async fn main() -> ExitCode {
 }
 
 async fn experiment(scene: Scene) -> Result<Verdict> {
-    let server = blocking(Server::start).await?;
+    let mut server = blocking(Server::start).await?;
     let link = Link::to(server.address()).await?;
     let (tell, says) = watch::channel(false);
     let registered = move |state| {
@@ -66,24 +68,22 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let stay = async move { stay(scene.answer, &mut client, KEY, TTL, registered).await };
     let task = spawn_local(stay);
     let client = connect_to(server.address()).await?;
-    let mut service = Service { client, task, says, wrong: None, gone: false };
+    let mut service = Service { client, task, says, wrong: Stopwatch::default(), gone: false };
 
     let never = || broken("it does not register", "what your code does first");
-    if let Some(verdict) = service.until(|seen| seen.entry && seen.says, never).await {
-        return verdict;
-    }
+    service.until(|seen| seen.entry && seen.says, never).await?;
     println!("the service is registered, on a lease of {TTL} s");
 
     service.gone = false;
-    let _server = blocking(move || restarted(server)).await?;
+    let server = blocking(move || server.restart().map(|()| server)).await?;
+    // The first request of the old client could meet the connection that is gone.
+    service.client = connect_to(server.address()).await?;
     println!("the server is restarted; all leases begin anew");
     // A restarted server gives each lease its TTL and an election timeout, 1 s. So when
     // this one has ended, all that were not renewed after the restart have ended too.
     service.put_control(TTL + 2).await?;
     let control = || bail!("etcd does not end a lease that nobody renews");
-    if let Some(verdict) = service.until(|seen| !seen.control, control).await {
-        return verdict;
-    }
+    service.until(|seen| !seen.control, control).await?;
     if service.gone {
         return broken(
             "the entry was gone for a moment, and the server had been back in time",
@@ -95,17 +95,13 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     link.cut();
     println!("the network is cut, between the service and the server");
     let lease = || bail!("etcd does not end the lease, and nobody can renew it");
-    if let Some(verdict) = service.until(|seen| !seen.entry, lease).await {
-        return verdict;
-    }
+    service.until(|seen| !seen.entry, lease).await?;
     println!("the lease has ended; the service has known in time");
 
     // Longer than one request may take: who registers again meanwhile must try again.
     let away = Instant::now();
     let standing = || bail!("the time does not pass");
-    if let Some(verdict) = service.until(|_| away.elapsed() > REQUEST_TIMEOUT * 2, standing).await {
-        return verdict;
-    }
+    service.until(|_| away.elapsed() > REQUEST_TIMEOUT * 2, standing).await?;
     link.mend();
     let again = || {
         broken(
@@ -113,15 +109,8 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
             "what your code does when the lease is lost",
         )
     };
-    if let Some(verdict) = service.until(|seen| seen.entry && seen.says, again).await {
-        return verdict;
-    }
+    service.until(|seen| seen.entry && seen.says, again).await?;
     held("registered over a restart; not registered, and knew it; registered again")
-}
-
-fn restarted(mut server: Server) -> Result<Server> {
-    server.restart()?;
-    Ok(server)
 }
 
 /// What is tried, and how it is seen from outside.
@@ -130,8 +119,8 @@ struct Service {
     task: JoinHandle<Result<()>>,
     /// Whether it says that it is registered.
     says: watch::Receiver<bool>,
-    /// Since when it says so and is not.
-    wrong: Option<Instant>,
+    /// For how long it says so and is not.
+    wrong: Stopwatch,
     /// Whether the entry has been gone.
     gone: bool,
 }
@@ -144,44 +133,33 @@ struct Seen {
 }
 
 impl Service {
-    /// Compares what the service says with what etcd says, until this is seen; the
-    /// verdict if there is one, or if it takes too long.
+    /// Compares what the service says with what etcd says, until this is seen. If that takes
+    /// too long, it ends as `overdue` says.
     async fn until(
         &mut self,
         done: impl Fn(&Seen) -> bool,
-        overdue: impl FnOnce() -> Result<Verdict>,
-    ) -> Option<Result<Verdict>> {
+        overdue: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let seen = match self.look().await {
-                Ok(seen) => seen,
-                Err(error) => return Some(Err(error)),
-            };
-            if self.task.is_finished() {
-                return Some(match (&mut self.task).await {
-                    Ok(Err(error)) => gave_up(&error),
-                    Ok(Ok(())) => broken("it has come to an end", "what ends your loops"),
-                    Err(error) => Err(error.into()),
-                });
-            }
+            let seen = self.look().await?;
+            check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
             self.gone |= !seen.entry;
-            if seen.says && !seen.entry {
-                let since = *self.wrong.get_or_insert(Instant::now());
-                if since.elapsed() > WRONG_LIMIT {
-                    return Some(wrong(WRONG_LIMIT));
-                }
-            } else if let Some(since) = self.wrong.take()
-                && since.elapsed() > TOLERANCE
-            {
-                return Some(wrong(since.elapsed()));
+            let wrong = seen.says && !seen.entry;
+            if let Some(time) = self.wrong.too_long(wrong, TOLERANCE, WRONG_LIMIT) {
+                return broken(
+                    format!(
+                        "for {time:.1?} it said that it was registered, and etcd said that it was \
+                         not"
+                    ),
+                    "how your code would learn that a renewal has not taken place",
+                );
             }
-            if self.wrong.is_none() {
-                if done(&seen) {
-                    return None;
-                }
-                if Instant::now() > deadline {
-                    return Some(overdue());
-                }
+            if !wrong && done(&seen) {
+                return Ok(());
+            }
+            if !wrong && Instant::now() > deadline {
+                return overdue();
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -194,26 +172,15 @@ impl Service {
     }
 
     async fn is_there(&mut self, key: &str) -> Result<bool> {
-        // The first request after a restart may meet the connection that is gone.
-        let mut found = within(REQUEST_TIMEOUT, self.client.get(key, None)).await;
-        if found.is_err() {
-            found = within(REQUEST_TIMEOUT, self.client.get(key, None)).await;
-        }
-        Ok(found.context("get failed")?.count() > 0)
+        let found =
+            within(REQUEST_TIMEOUT, self.client.get(key, None)).await.context("get failed")?;
+        Ok(found.count() > 0)
     }
 
     async fn put_control(&mut self, ttl: i64) -> Result<()> {
-        self.is_there(CONTROL).await?;
         let lease = within(REQUEST_TIMEOUT, self.client.lease_grant(ttl, None)).await?;
         let on_lease = PutOptions::new().with_lease(lease.id());
         within(REQUEST_TIMEOUT, self.client.put(CONTROL, "", Some(on_lease))).await?;
         Ok(())
     }
-}
-
-fn wrong(time: Duration) -> Result<Verdict> {
-    broken(
-        format!("for {time:.1?} it said that it was registered, and etcd said that it was not"),
-        "how your code would learn that a renewal has not taken place",
-    )
 }

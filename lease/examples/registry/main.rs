@@ -60,18 +60,15 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let mut entries = Vec::new();
     for number in 1..=SERVICES {
         let key = scene.key(&format!("services/{number}"));
-        match register(scene.answer, &mut client, key, FIRST_ADDRESS, TTL).await {
-            Ok(entry) => entries.push(entry),
-            Err(error) => return gave_up(&error),
-        }
+        let entry = register(scene.answer, &mut client, key, FIRST_ADDRESS, TTL).await;
+        entries.push(entry.or_else(gave_up)?);
     }
     let (ended, living) = entries.split_at(ENDED);
     let leases: Vec<i64> = living.iter().map(|entry| entry.lease).collect();
     let renewing = spawn_local(renew(client.clone(), leases.clone()));
     for entry in &entries {
-        if let Err(error) = update(scene.answer, &mut client, entry, SECOND_ADDRESS).await {
-            return gave_up(&error);
-        }
+        let updated = update(scene.answer, &mut client, entry, SECOND_ADDRESS).await;
+        updated.or_else(gave_up)?;
     }
     println!("{SERVICES} services register, and then change their address");
     println!("{ENDED} of them end; only the leases of the others are renewed");

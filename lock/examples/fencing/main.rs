@@ -67,10 +67,9 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         let call = tokio::select! {
             call = request(&mut wire, pause) => call.context("the writer has no client")?,
             // It does not send as many: it was not paused.
-            said = &mut first => match said? {
-                Ok(true) => break,
-                Ok(false) => return refuses("a writer that was not paused"),
-                Err(error) => return gave_up(&error),
+            said = &mut first => match said?.or_else(gave_up)? {
+                true => break,
+                false => return refuses("a writer that was not paused"),
             },
         };
 
@@ -79,10 +78,8 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         let since = Instant::now();
         end_lease_of_owner(&mut client, &lock).await?;
         let session = Session::open(&client, TTL).await?;
-        match start(&client, session).await? {
-            Ok(true) => {}
-            Ok(false) => return refuses("the second writer, which had the lock,"),
-            Err(error) => return gave_up(&error),
+        if !start(&client, session).await?.or_else(gave_up)? {
+            return refuses("the second writer, which had the lock,");
         }
         let long = since.elapsed();
         drop(call);

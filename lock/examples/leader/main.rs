@@ -14,11 +14,13 @@ mod yours;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 use common::REQUEST_TIMEOUT;
 use etcd_client::Client;
 use etcd_server::Server;
-use exercise::{Exercise, Link, Scene, Verdict, blocking, broken, connect_to, gave_up, held};
+use exercise::{
+    Exercise, Link, Scene, Stopwatch, Verdict, blocking, broken, check_running, connect_to, held,
+};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
@@ -57,22 +59,6 @@ async fn main() -> ExitCode {
 }
 
 async fn experiment(scene: Scene) -> Result<Verdict> {
-    match elections(scene).await {
-        Ok(()) => held("there was always another leader, and never two at once"),
-        Err(End(verdict)) => verdict,
-    }
-}
-
-/// What ends the experiment before its time.
-struct End(Result<Verdict>);
-
-impl From<Error> for End {
-    fn from(error: Error) -> End {
-        End(Err(error))
-    }
-}
-
-async fn elections(scene: Scene) -> Result<(), End> {
     let server = blocking(Server::start).await?;
     let mut all = Candidates::default();
 
@@ -107,7 +93,7 @@ async fn elections(scene: Scene) -> Result<(), End> {
     println!("the second has its network back, and the third dies");
     let look = "what your code does when it has lost the lead";
     all.leader(None, "with one that was cut off and is back", look).await?;
-    Ok(())
+    held("there was always another leader, and never two at once")
 }
 
 /// Those that are alive.
@@ -119,8 +105,8 @@ struct Candidates {
     dead: Vec<Link>,
     /// Whether one that is alive has been cut off.
     was_cut: bool,
-    /// Since when two say that they lead.
-    two: Option<Instant>,
+    /// For how long two say that they lead.
+    two: Stopwatch,
 }
 
 struct Candidate {
@@ -171,55 +157,36 @@ impl Candidates {
         former: Option<usize>,
         when: &str,
         look: &'static str,
-    ) -> Result<usize, End> {
+    ) -> Result<usize> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.look().await?[..] {
                 [one] if former != Some(one) => return Ok(one),
                 [] | [_] if Instant::now() > deadline => {
                     let what = format!("{when}, there was no new leader for {PATIENCE:?}");
-                    return Err(End(broken(what, look)));
+                    return broken(what, look);
                 }
                 _ => {}
             }
         }
     }
 
-    /// Those that say that they lead; two of them for long are the end.
-    async fn look(&mut self) -> Result<Vec<usize>, End> {
+    /// Those that say that they lead. It is broken if there are two for long.
+    async fn look(&mut self) -> Result<Vec<usize>> {
         sleep(Duration::from_millis(20)).await;
         for candidate in &mut self.candidates {
-            if candidate.task.is_finished() {
-                return Err(End(match (&mut candidate.task).await {
-                    Ok(Err(error)) => gave_up(&error),
-                    Ok(Ok(())) => broken("a candidate has come to an end", "what ends your code"),
-                    Err(error) => Err(error.into()),
-                }));
-            }
+            let what = "a candidate has come to an end";
+            check_running(&mut candidate.task, what, "what ends your code").await?;
         }
         let leaders = self.candidates.iter().filter(|one| *one.says.borrow());
         let leaders: Vec<usize> = leaders.map(|one| one.number).collect();
-        if leaders.len() > 1 {
-            let since = *self.two.get_or_insert(Instant::now());
-            if since.elapsed() > WRONG_LIMIT {
-                return Err(self.two_leaders(WRONG_LIMIT));
-            }
-        } else if let Some(since) = self.two.take()
-            && since.elapsed() > TOLERANCE
-        {
-            return Err(self.two_leaders(since.elapsed()));
+        if let Some(time) = self.two.too_long(leaders.len() > 1, TOLERANCE, WRONG_LIMIT) {
+            let look = match self.was_cut {
+                true => "how a leader would learn that it is not the leader any more",
+                false => "how a candidate would learn that another one was faster",
+            };
+            return broken(format!("for {time:.1?} there were two leaders at once"), look);
         }
         Ok(leaders)
-    }
-
-    fn two_leaders(&self, time: Duration) -> End {
-        End(broken(
-            format!("for {time:.1?} there were two leaders at once"),
-            if self.was_cut {
-                "how a leader would learn that it is not the leader any more"
-            } else {
-                "how a candidate would learn that another one was faster"
-            },
-        ))
     }
 }

@@ -79,9 +79,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         drop(answers);
 
         for add in adds {
-            if let Err(error) = add.await? {
-                return gave_up(&error);
-            }
+            add.await?.or_else(gave_up)?;
             added += 1;
         }
         unstaged += usize::from(together < CLIENTS);

@@ -80,10 +80,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let reading = async move { read(scene.answer, &mut reader, shelves, LIMIT as i64).await };
     let (seen, moved) = tokio::join!(reading, move_parcels);
     moved?;
-    let seen = match seen {
-        Ok(seen) => seen,
-        Err(error) => return gave_up(&error),
-    };
+    let seen = seen.or_else(gave_up)?;
     ensure!(answers > 0, "read has asked etcd for nothing, so nothing was tried");
     println!("after each page one is moved from the front to the back, and one to the front");
 

@@ -18,7 +18,7 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::Client;
 use etcd_server::Server;
 use exercise::{
-    Exercise, Scene, Verdict, blocking, broken, connect_by_wire_to, connect_to, gave_up, held,
+    Exercise, Scene, Verdict, blocking, broken, check_running, connect_by_wire_to, connect_to, held,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
@@ -69,20 +69,18 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     drop(answer);
     wire.open();
     let gap = "what happens between your get and the beginning of your watch";
-    if let Some(verdict) = follower.judge(&store, gap).await {
-        return verdict;
-    }
+    follower.check(&store, gap).await?;
     store.change().await?;
     println!("v3 is put while nothing else happens");
-    if let Some(verdict) = follower.judge(&store, "what your code does with an event").await {
-        return verdict;
-    }
+    follower.check(&store, "what your code does with an event").await?;
 
     // Once a restart alone; then with a history that is gone when the program is back,
     // and a change right after its first or its second request.
     for nth in [0, 1, 2] {
         wire.hold();
         server = blocking(move || server.restart().map(|()| server)).await?;
+        // The first request of the old client could meet the connection that is gone.
+        store.client = connect_to(server.address()).await?;
         store.change().await?;
         println!("the server is restarted, and {} is put before you are back", store.newest());
         let mut look = "what happens between the end of your stream and your next watch";
@@ -98,9 +96,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
             look = "what etcd tells you on a stream, apart from events, and what you do then";
         }
         wire.open();
-        if let Some(verdict) = follower.judge(&store, look).await {
-            return verdict;
-        }
+        follower.check(&store, look).await?;
     }
     held(format!("{} changes, and the newest was applied each time", store.version))
 }
@@ -119,13 +115,7 @@ impl Store {
     async fn change(&mut self) -> Result<()> {
         self.version += 1;
         let value = self.newest();
-        // The first request after a restart may meet the connection that is gone.
-        let first = within(REQUEST_TIMEOUT, self.client.put(KEY, &*value, None)).await;
-        if first.is_err() {
-            within(REQUEST_TIMEOUT, self.client.put(KEY, value, None))
-                .await
-                .context("put failed")?;
-        }
+        within(REQUEST_TIMEOUT, self.client.put(KEY, value, None)).await.context("put failed")?;
         Ok(())
     }
 
@@ -149,9 +139,9 @@ struct Follower {
 }
 
 impl Follower {
-    /// Waits until the newest value is applied; the verdict if it is not, or if an
-    /// older one was applied after a newer one.
-    async fn judge(&mut self, store: &Store, look: &'static str) -> Option<Result<Verdict>> {
+    /// Waits until the newest value is applied. It is broken if it is not, or if an older
+    /// one was applied after a newer one.
+    async fn check(&mut self, store: &Store, look: &'static str) -> Result<()> {
         let newest = store.newest();
         let arrives = self.values.wait_for(|values| values.last() == Some(&newest));
         let arrived = timeout(PATIENCE, arrives).await.is_ok_and(|found| found.is_ok());
@@ -160,19 +150,19 @@ impl Follower {
         let back = values.windows(2).find(|pair| number(&pair[0]) > number(&pair[1]));
         if let Some([newer, older]) = back {
             let what = format!("after {newer}, the older {older} was applied");
-            return Some(broken(what, "the revision from which your code goes on"));
+            return broken(what, "the revision from which your code goes on");
         }
-        if self.task.is_finished() {
-            return Some(match (&mut self.task).await {
-                Ok(Err(error)) => gave_up(&error),
-                Ok(Ok(())) => broken("it has come to an end", "what ends your loops"),
-                Err(error) => Err(error.into()),
-            });
+        check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
+        if !arrived {
+            let last = values.last().map_or("nothing", |value| value);
+            return broken(
+                format!(
+                    "a change was missed: etcd has had {newest} for {PATIENCE:?}, the program has \
+                     {last}"
+                ),
+                look,
+            );
         }
-        let last = values.last().map_or("nothing", |value| value);
-        let what = format!(
-            "a change was missed: etcd has had {newest} for {PATIENCE:?}, the program has {last}"
-        );
-        (!arrived).then(|| broken(what, look))
+        Ok(())
     }
 }
