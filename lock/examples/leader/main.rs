@@ -81,7 +81,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
 
     // Longer than opening a session may take: who tries to come back meanwhile must try again.
     let away = Instant::now();
-    while away.elapsed() < TTL + REQUEST_TIMEOUT {
+    while away.elapsed() < TTL + REQUEST_TIMEOUT * 2 {
         all.look().await?;
     }
     all.mend(two);
