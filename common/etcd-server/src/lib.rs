@@ -31,6 +31,7 @@ mod certificates;
 mod cluster;
 mod freeze;
 mod launch;
+mod proxy;
 mod server;
 mod users;
 
@@ -38,5 +39,6 @@ pub use background::{background_data, find_or_start, is_taken};
 pub use cluster::Cluster;
 pub use freeze::{Frozen, freeze};
 pub use launch::START_LIMIT;
+pub use proxy::Proxy;
 pub use server::Server;
 pub use users::add_users;

@@ -6,11 +6,10 @@
 //! `hint`.
 //!
 //! What must not depend on luck is staged: on a [`Wire`] the experiment holds the
-//! requests and answers of a client, on a [`Link`] everything that passes between
-//! client and server, and it lets go when it has done what it wanted to do.
+//! requests and answers of a client, with an `etcd_server::Proxy` everything that
+//! passes between client and server, and it lets go when it has done what it wanted to do.
 
 mod answers;
-mod link;
 mod scene;
 mod verdict;
 mod wire;
@@ -23,7 +22,6 @@ use anyhow::{Error, Result, bail};
 use tokio::task::{JoinError, LocalSet};
 use tokio::time::timeout;
 
-pub use link::Link;
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
 pub use verdict::{Stopwatch, Verdict, broken, check_running, gave_up, held};
 pub use wire::{Answer, Call, Wire};

@@ -3,7 +3,6 @@
 
 mod desk;
 mod links;
-mod proxy;
 mod readme;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -19,7 +18,6 @@ use etcd_server::Server;
 
 pub use desk::{Desk, program_at, program_with};
 pub use links::check_links;
-pub use proxy::{Held, Proxy};
 pub use readme::{follow, follow_from_nothing, follow_sections, follow_untouched};
 
 /// How long a test waits for an event: 30 s. Only a broken program takes so long.

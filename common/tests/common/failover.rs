@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, connect_to, within};
 use etcd_client::Client;
-use etcd_server::{Cluster, Server};
-use testing::{PATIENCE, Proxy};
+use etcd_server::{Cluster, Proxy, Server};
+use testing::PATIENCE;
 use tokio::time::timeout;
 
 /// How often the key has been put.
@@ -34,17 +34,17 @@ async fn a_put_that_may_have_been_carried_out_does_not() -> Result<()> {
     client.put("key", "", None).await?;
 
     // etcd carries it out. Its answer is lost, and then the connection.
-    proxy.swallow_answers();
+    proxy.lose_responses();
     let mut other = client.clone();
     let put = tokio::spawn(async move { other.put("key", "", None).await });
     let mut direct = Client::connect([etcd.endpoint()], None).await?;
     while version(&mut direct).await? < 2 {}
-    proxy.cut();
+    proxy.disconnect();
     let lost = put.await?;
     ensure!(lost.is_err(), "{lost:?}");
 
     // The next request goes to the other endpoint, on which nothing is lost.
-    proxy.swallow_answers();
+    proxy.lose_responses();
     ensure!(version(&mut client).await? == 2);
     Ok(())
 }

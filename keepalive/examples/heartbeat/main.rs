@@ -17,9 +17,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, PutOptions};
-use etcd_server::Server;
+use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, Link, Scene, Stopwatch, Verdict, blocking, broken, check_running, connect_to, held,
+    Exercise, Scene, Stopwatch, Verdict, blocking, broken, check_running, connect_to, held,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
 
 async fn experiment(scene: Scene) -> Result<Verdict> {
     let mut server = blocking(Server::start).await?;
-    let link = Link::to(server.address()).await?;
+    let link = Proxy::to(server.address())?;
     let (tell, says) = watch::channel(false);
     let registered = move |state| {
         tell.send_replace(state);

@@ -17,9 +17,9 @@ use std::time::Duration;
 use anyhow::Result;
 use common::REQUEST_TIMEOUT;
 use etcd_client::Client;
-use etcd_server::Server;
+use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, Link, Scene, Stopwatch, Verdict, blocking, broken, check_running, connect_to, held,
+    Exercise, Scene, Stopwatch, Verdict, blocking, broken, check_running, connect_to, held,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
@@ -102,7 +102,7 @@ struct Candidates {
     candidates: Vec<Candidate>,
     entered: usize,
     /// The networks of the dead, cut for ever.
-    dead: Vec<Link>,
+    dead: Vec<Proxy>,
     /// Whether one that is alive has been cut off.
     was_cut: bool,
     /// For how long two say that they lead.
@@ -111,7 +111,7 @@ struct Candidates {
 
 struct Candidate {
     number: usize,
-    link: Link,
+    link: Proxy,
     task: JoinHandle<Result<()>>,
     /// Whether it says that it leads.
     says: watch::Receiver<bool>,
@@ -120,7 +120,7 @@ struct Candidate {
 impl Candidates {
     /// Starts another one, on a network of its own.
     async fn enter(&mut self, scene: &Scene, server: &Server) -> Result<()> {
-        let link = Link::to(server.address()).await?;
+        let link = Proxy::to(server.address())?;
         let (tell, says) = watch::channel(false);
         let leads = move |state| {
             tell.send_replace(state);

@@ -9,9 +9,8 @@ use etcd_client::{
     Client, Compare, CompareOp, ConnectOptions, GetOptions, PutOptions, SortOrder, SortTarget, Txn,
     TxnOp, WatchOptions,
 };
-use etcd_server::{Cluster, Server};
+use etcd_server::{Cluster, Proxy, Server};
 use lock::{Guard, Mutex, Session};
-use testing::Proxy;
 use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -140,12 +139,12 @@ async fn a_key_that_comes_again_behind_us_is_not_waited_for() -> Result<()> {
 
     // Between our joining the queue and our watch, Go's mutex unlocks and locks
     // again, which it does with the same key.
-    proxy.swallow_answers();
+    proxy.lose_responses();
     let waiting = waiter(&Mutex::new(&session, NAME));
     queue_of(&mut client, 2).await?;
     go.unlock(&mut client).await?;
     let go = go.again(&mut client).await?;
-    proxy.cut();
+    proxy.disconnect();
 
     let held = timeout(PATIENCE, waiting).await???;
     ensure!(!go.is_owner(&mut client).await?);
@@ -302,12 +301,12 @@ async fn a_renewal_that_is_answered_too_late_does_not_bring_the_session_back() -
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
     let session = Session::open(&connect_by(&proxy).await?, SHORT).await?;
-    let held_up = proxy.hold_answers();
+    proxy.pause_responses();
     while session.is_alive() {
         sleep(Duration::from_millis(1)).await;
     }
     // etcd has had each renewal, and would go on; the last of them is still waited for.
-    held_up.release();
+    proxy.mend();
     ensure!(client.lease_time_to_live(session.lease(), None).await?.ttl() > 0);
     sleep(SHORT / 4).await;
     ensure!(!session.is_alive());
@@ -362,18 +361,18 @@ async fn a_request_sent_again_finds_what_the_first_one_did() -> Result<()> {
     let proxy = Proxy::to(etcd.address())?;
     let session = Session::open(&connect_by(&proxy).await?, 5 * SHORT).await?;
 
-    proxy.swallow_answers();
+    proxy.lose_responses();
     let waiting = waiter(&Mutex::new(&session, NAME));
     queue_of(&mut client, 1).await?;
-    proxy.cut();
+    proxy.disconnect();
     let held = timeout(PATIENCE, waiting).await???;
     queue_of(&mut client, 1).await?;
     ensure!(holds(&mut client, &held).await?);
 
-    proxy.swallow_answers();
+    proxy.lose_responses();
     let unlocking = tokio::spawn(held.unlock());
     queue_of(&mut client, 0).await?;
-    proxy.cut();
+    proxy.disconnect();
     ensure!(unlocking.await??, "the lock was ours until we unlocked it");
     Ok(())
 }
@@ -387,26 +386,26 @@ async fn a_request_that_arrives_when_its_sender_has_left_puts_no_key() -> Result
     let mutex = Mutex::new(&session, NAME);
 
     // A member is frozen with the request; another one carries out the second attempt.
-    let held_up = proxy.hold_requests();
+    proxy.pause_requests();
     let waiting = waiter(&mutex);
-    until(async || Ok(held_up.holds())).await?;
-    proxy.cut();
+    until(async || Ok(proxy.has_paused())).await?;
+    proxy.disconnect();
     ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
     let before = carried_out(&etcd)?;
-    held_up.release();
+    proxy.mend();
     until(async || Ok(carried_out(&etcd)? > before)).await?;
     assert_eq!(queue(&mut client).await?, [""; 0]);
 
     // There is no second attempt: the waiter goes away as soon as it knows of the cut.
-    let held_up = proxy.hold_requests();
+    proxy.pause_requests();
     let waiting = waiter(&mutex);
-    until(async || Ok(held_up.holds())).await?;
+    until(async || Ok(proxy.has_paused())).await?;
     let before = carried_out(&etcd)?;
-    proxy.cut();
+    proxy.disconnect();
     sleep(Duration::from_millis(10)).await;
     waiting.abort();
     until(async || Ok(carried_out(&etcd)? > before)).await?;
-    held_up.release();
+    proxy.mend();
     until(async || Ok(carried_out(&etcd)? > before + 1)).await?;
     assert_eq!(queue(&mut client).await?, [""; 0]);
     Ok(())

@@ -1,0 +1,166 @@
+//! The network between clients and an etcd, with its faults.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::Result;
+
+/// Stands between clients and an etcd. It can be [cut](Proxy::cut), as a network can, and
+/// it can pause or lose what goes one way.
+///
+/// What is paused is not lost: it arrives, in its order, when the proxy is
+/// [mended](Proxy::mend). The end of a connection is paused, too.
+pub struct Proxy {
+    address: SocketAddr,
+    network: Arc<Network>,
+}
+
+#[derive(Default)]
+struct Network {
+    /// The last is the present one; each [`disconnect`](Proxy::disconnect) begins another.
+    generations: Mutex<Vec<Generation>>,
+    changed: Condvar,
+}
+
+/// The connections between one disconnect and the next.
+#[derive(Default)]
+struct Generation {
+    clients: Vec<TcpStream>,
+    /// What becomes of requests, and of responses.
+    fates: [Fate; 2],
+    has_paused: bool,
+}
+
+const REQUESTS: usize = 0;
+const RESPONSES: usize = 1;
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Fate {
+    #[default]
+    Pass,
+    Pause,
+    Lose,
+}
+
+impl Proxy {
+    /// Starts a proxy to this server. It works until the program ends.
+    ///
+    /// # Errors
+    ///
+    /// It cannot listen.
+    pub fn to(server: SocketAddr) -> Result<Proxy> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let network = Arc::new(Network::default());
+        network.generations().push(Generation::default());
+        let proxy = Proxy { address: listener.local_addr()?, network: Arc::clone(&network) };
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // A client whose server refuses learns that its connection ends.
+                let _ = network.connect(client, server);
+            }
+        });
+        Ok(proxy)
+    }
+
+    /// Where clients reach the server through it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets nothing pass any more, and neither side is told.
+    pub fn cut(&self) {
+        self.change(|generation| generation.fates = [Fate::Pause; 2]);
+    }
+
+    /// Pauses what clients send.
+    pub fn pause_requests(&self) {
+        self.change(|generation| generation.fates[REQUESTS] = Fate::Pause);
+    }
+
+    /// Pauses what the server sends.
+    pub fn pause_responses(&self) {
+        self.change(|generation| generation.fates[RESPONSES] = Fate::Pause);
+    }
+
+    /// Loses what the server sends.
+    pub fn lose_responses(&self) {
+        self.change(|generation| generation.fates[RESPONSES] = Fate::Lose);
+    }
+
+    /// Whether anything has come that is paused.
+    pub fn has_paused(&self) -> bool {
+        self.network.generations().last().is_some_and(|generation| generation.has_paused)
+    }
+
+    /// Lets everything pass again, and first what was paused.
+    pub fn mend(&self) {
+        for generation in self.network.generations().iter_mut() {
+            generation.fates = [Fate::Pass; 2];
+            generation.has_paused = false;
+        }
+        self.network.changed.notify_all();
+    }
+
+    /// Ends the connections for the clients, but not for the server: it still gets what is
+    /// paused, when the proxy is mended. On the next connections everything passes.
+    pub fn disconnect(&self) {
+        let mut generations = self.network.generations();
+        for client in generations.iter().flat_map(|generation| &generation.clients) {
+            let _ = client.shutdown(Shutdown::Write); // the client may have ended it
+        }
+        generations.push(Generation::default());
+    }
+
+    fn change(&self, change: impl FnMut(&mut Generation)) {
+        self.network.generations().last_mut().into_iter().for_each(change);
+    }
+}
+
+impl Network {
+    fn generations(&self) -> MutexGuard<'_, Vec<Generation>> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(self: &Arc<Self>, client: TcpStream, server: SocketAddr) -> Result<()> {
+        let server = TcpStream::connect(server)?;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        let mut generations = self.generations();
+        let own = generations.len() - 1;
+        generations[own].clients.push(client.try_clone()?);
+        for (way, from, to) in
+            [(REQUESTS, client.try_clone()?, server.try_clone()?), (RESPONSES, server, client)]
+        {
+            let network = Arc::clone(self);
+            thread::spawn(move || network.pass(own, way, from, to));
+        }
+        Ok(())
+    }
+
+    fn pass(&self, own: usize, way: usize, mut from: TcpStream, mut to: TcpStream) {
+        let mut bytes = [0; 4096];
+        loop {
+            let count = from.read(&mut bytes).unwrap_or(0); // an error is an end
+            let paused = |generations: &mut Vec<Generation>| {
+                let pause = generations[own].fates[way] == Fate::Pause;
+                generations[own].has_paused |= pause && count > 0;
+                pause
+            };
+            let generations = self.changed.wait_while(self.generations(), paused);
+            let generations = generations.unwrap_or_else(PoisonError::into_inner);
+            let (fate, is_present) = (generations[own].fates[way], own == generations.len() - 1);
+            drop(generations);
+            if count == 0 {
+                if is_present {
+                    let _ = to.shutdown(Shutdown::Write); // it may have ended, too
+                }
+                return;
+            }
+            if fate == Fate::Pass {
+                let _ = to.write_all(&bytes[..count]); // if it has ended, it is read from, too
+            }
+        }
+    }
+}

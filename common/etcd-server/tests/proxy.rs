@@ -1,0 +1,126 @@
+//! What passes a proxy, and when.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use etcd_server::Proxy;
+
+/// Longer than anything takes that happens at all.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn what_is_sent_over_a_cut_arrives_when_it_is_mended() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let proxy = Proxy::to(listener.local_addr()?)?;
+    let (mut client, mut server) = connection(&proxy, &listener)?;
+    let (silent, mut other) = connection(&proxy, &listener)?;
+
+    proxy.cut();
+    client.write_all(b"request")?;
+    server.write_all(b"response")?;
+    client.shutdown(Shutdown::Write)?;
+    drop(silent);
+    until_paused(&proxy);
+    for stream in [&mut client, &mut server, &mut other] {
+        ensure!(hears_nothing(stream)?);
+    }
+
+    proxy.mend();
+    let mut request = String::new();
+    server.read_to_string(&mut request)?; // up to the end
+    ensure!(request == "request");
+    ensure!(read(&mut client, 8)? == b"response");
+    ensure!(other.read(&mut [0])? == 0);
+    Ok(())
+}
+
+#[test]
+fn what_a_disconnected_client_has_sent_arrives_and_its_end_does_not() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let proxy = Proxy::to(listener.local_addr()?)?;
+    let (mut client, mut server) = connection(&proxy, &listener)?;
+
+    proxy.pause_requests();
+    client.write_all(b"request")?;
+    until_paused(&proxy);
+    proxy.disconnect();
+    ensure!(client.read(&mut [0])? == 0);
+    drop(client);
+    let (mut client, mut next) = connection(&proxy, &listener)?;
+    client.write_all(b"next")?;
+    ensure!(read(&mut next, 4)? == b"next");
+    ensure!(hears_nothing(&mut server)?);
+
+    proxy.mend();
+    ensure!(read(&mut server, 7)? == b"request");
+    ensure!(hears_nothing(&mut server)?);
+    Ok(())
+}
+
+#[test]
+fn responses_are_lost_until_the_clients_are_disconnected() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let proxy = Proxy::to(listener.local_addr()?)?;
+    let (mut client, mut server) = connection(&proxy, &listener)?;
+
+    proxy.lose_responses();
+    server.write_all(b"response")?;
+    client.write_all(b"request")?;
+    ensure!(read(&mut server, 7)? == b"request");
+    ensure!(hears_nothing(&mut client)?);
+    proxy.disconnect();
+    ensure!(client.read(&mut [0])? == 0);
+
+    let (mut client, mut server) = connection(&proxy, &listener)?;
+    server.write_all(b"response")?;
+    ensure!(read(&mut client, 8)? == b"response");
+    Ok(())
+}
+
+#[test]
+fn a_client_sees_the_end_of_its_server() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let proxy = Proxy::to(listener.local_addr()?)?;
+    let (mut client, server) = connection(&proxy, &listener)?;
+    drop(server);
+    ensure!(client.read(&mut [0])? == 0);
+
+    drop(listener);
+    let mut client = TcpStream::connect(proxy.address())?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    ensure!(client.read(&mut [0])? == 0);
+    Ok(())
+}
+
+/// Both ends of a connection through the proxy.
+fn connection(proxy: &Proxy, listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {
+    let client = TcpStream::connect(proxy.address())?;
+    let (server, _) = listener.accept()?;
+    for end in [&client, &server] {
+        end.set_read_timeout(Some(PATIENCE))?;
+    }
+    Ok((client, server))
+}
+
+fn read(from: &mut TcpStream, count: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Neither data nor an end, in a time in which they would come.
+fn hears_nothing(stream: &mut TcpStream) -> Result<bool> {
+    stream.set_read_timeout(Some(Duration::from_millis(20)))?;
+    let read = stream.read(&mut [0]);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
+}
+
+fn until_paused(proxy: &Proxy) {
+    while !proxy.has_paused() {
+        sleep(Duration::from_millis(1));
+    }
+}
