@@ -1,13 +1,13 @@
-//! A lock does not exclude, it makes conflicts rare. The resource excludes, by
-//! checking the token on reads and writes.
+//! Shows that a lock only makes conflicts rare, and that the resource has to check the token on
+//! reads and writes to exclude them.
 //!
 //! ```text
 //! cargo run -p lock --example guards
 //! ```
 //!
-//! Two holders of a lock read a number and write the number plus one. The first is
-//! frozen in between for longer than its lease lives, so that the second gets the
-//! lock. Four resources go through this, each with another guard.
+//! Two holders of a lock read a number and write the number plus one. The first holder is frozen
+//! between its read and its write, for longer than its lease lives. So the second one gets the
+//! lock. Four resources go through this, each with another protection.
 
 use std::time::Duration;
 
@@ -27,15 +27,15 @@ fn main() -> Result<()> {
         Resource::new("no guard", ""),
         Resource::new("token on writes", "w"),
         Resource::new("token on reads and writes", "rw"),
-        Resource::new("etcd transaction", ""), // it is etcd that refuses
+        Resource::new("etcd transaction", ""), // etcd itself refuses
     ];
     let one = Builder::new_current_thread().enable_all().build()?;
     let two = Builder::new_current_thread().enable_all().build()?;
 
     let mut first = one.block_on(Holder::enter(&etcd, &mut resources))?;
     println!("the first holder has the lock and has read; now it is frozen");
-    // All of the first, the renewal of its lease too, runs on runtime `one`. That
-    // stands still until its next `block_on`, as a process does that is paused.
+    // The first holder and its renewals run on runtime `one`. This runtime now stands still until
+    // the next `block_on`, like a process that is paused.
 
     let mut second = two.block_on(Holder::enter(&etcd, &mut resources))?;
     println!("its lease ran out; the second holder has the lock and has read");
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// A number, who may touch it, and how many updates it accepted.
+/// A number, how it is protected, and how many updates it has accepted.
 #[derive(Default)]
 struct Resource {
     guard: &'static str,
@@ -86,7 +86,7 @@ impl Resource {
         }
     }
 
-    /// Refuses whoever shows an older token than another did before.
+    /// Returns whether the access is allowed. A checked access needs the largest token so far.
     fn admits(&mut self, access: char, token: i64) -> bool {
         if !self.checks.contains(access) {
             return true;
@@ -104,7 +104,7 @@ struct Holder {
 }
 
 impl Holder {
-    /// Takes the lock and reads all numbers.
+    /// Connects, takes the lock and reads all numbers.
     async fn enter(etcd: &Server, resources: &mut [Resource; 4]) -> Result<Holder> {
         let mut client = Client::connect([etcd.address().to_string()], None).await?;
         let session = Session::open(&client, TTL).await?;
@@ -119,7 +119,7 @@ impl Holder {
         Ok(Holder { client, _session: session, guard, read })
     }
 
-    /// Writes the numbers plus one.
+    /// Writes each number plus one.
     async fn write(&mut self, resources: &mut [Resource; 4]) -> Result<()> {
         let (token, in_etcd) = (self.guard.token(), self.read[3] + 1);
         let [outside @ .., etcd] = resources;
@@ -135,7 +135,7 @@ impl Holder {
     }
 }
 
-/// The number in etcd.
+/// Reads the number in etcd.
 async fn number(client: &mut Client) -> Result<u64> {
     let response = within(REQUEST_TIMEOUT, client.get("number", None)).await?;
     match response.kvs().first() {

@@ -1,5 +1,5 @@
-//! Measures how fast a lock passes from hand to hand: our mutex, and the Lock RPC of etcd, which
-//! Go's `concurrency.Mutex` equals.
+//! Measures how fast a lock passes from one contender to the next, with our mutex and with etcd's
+//! Lock RPC. The RPC does the same as Go's `concurrency.Mutex`.
 //!
 //! ```text
 //! cargo run --release -p lock --example handover
@@ -20,13 +20,13 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// How many contend, and for how many milliseconds each of them holds the lock.
+/// The number of contenders, and for how many milliseconds each of them keeps the lock.
 const SETTINGS: [(usize, u64); 5] = [(2, 0), (8, 0), (32, 0), (2, 5), (2, 20)];
 
-/// For how many milliseconds one holds the lock while another comes to wait for it.
+/// For how many milliseconds one contender keeps the lock while another one begins to wait.
 const HOLDS: [u64; 2] = [5, 20];
 
-/// The locks take turns, so that whatever else the machine does disturbs both.
+/// Both locks get rounds in turn, so that other work of the machine disturbs both.
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_millis(2500);
 
@@ -84,8 +84,9 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// One round. Whoever has waited begins the next time. The pauses are there because those who ask
-/// again at once fall in step with etcd's ticks: every other time the RPC's wait is a short one.
+/// Measures one round, with two contenders that take turns to begin. They pause, because contenders
+/// that ask again at once fall in step with the 100 ms of etcd, and every second wait of the RPC is
+/// then a short one.
 async fn meet(etcd: &Server, kind: Kind, hold: u64, score: &Score) -> Result<()> {
     let sleep_up_to = |limit| sleep(Duration::from_micros(fastrand::u64(..limit * 1000)));
     let mut contenders = Vec::new();
@@ -96,11 +97,11 @@ async fn meet(etcd: &Server, kind: Kind, hold: u64, score: &Score) -> Result<()>
     }
     let end = Instant::now() + ROUND;
     while Instant::now() < end {
-        sleep_up_to(100).await; // as long as a tick
+        sleep_up_to(100).await; // etcd serves the RPC's watches every 100 ms
         let [(first, session), (second, other)] = &contenders[..] else { break };
         let held = first.lock(session.lease()).await?;
         let ask = async {
-            sleep_up_to(hold - 2).await; // it is in the queue when the unlock begins
+            sleep_up_to(hold - 2).await; // so it is in the queue before the unlock
             let held = second.lock(other.lease()).await?;
             anyhow::Ok((Instant::now(), held))
         };
@@ -121,7 +122,7 @@ async fn meet(etcd: &Server, kind: Kind, hold: u64, score: &Score) -> Result<()>
     Ok(())
 }
 
-/// One round. Each contender is a client of its own, with a session of its own.
+/// Measures one round. Each contender has a client and a session of its own.
 async fn compete(
     etcd: &Server,
     kind: Kind,
@@ -205,7 +206,7 @@ impl Lock {
     }
 }
 
-/// What the contenders write down.
+/// What the contenders have measured.
 #[derive(Clone, Default)]
 struct Score(Arc<Shared<Entries>>);
 
@@ -218,11 +219,11 @@ impl Score {
 #[derive(Default)]
 struct Entries {
     holder: Option<usize>,
-    /// Who gave the lock back last, and when he began to.
+    /// The contender that unlocked last, and when it began to unlock.
     released: Option<(usize, Instant)>,
-    /// How often each contender got it.
+    /// How often each contender got the lock.
     turns: Vec<u32>,
-    /// From just before an unlock until another contender has the lock.
+    /// The times from just before an unlock until another contender has the lock.
     handovers: Vec<Duration>, // sorted after each round
     time: Duration,
     counters: Counters,
@@ -251,13 +252,13 @@ impl Entries {
         self.turns.iter().sum::<u32>().into()
     }
 
-    /// Acquisitions per second.
+    /// Returns the acquisitions per second.
     fn rate(&self) -> f64 {
         self.total() / self.time.as_secs_f64()
     }
 
-    /// Half of them took less than the first of these, which says little when some wait for etcd's
-    /// 100 ms and some do not; the mean; the longest but one per cent. In milliseconds.
+    /// Returns the median, the mean and the 99th percentile of the hand-overs, in milliseconds. The
+    /// median says little if some contenders wait for the 100 ms of etcd and others do not.
     fn handover(&self) -> [f64; 3] {
         let count = self.handovers.len();
         let at = |percent| self.handovers.get(count * percent / 100).copied().unwrap_or_default();
@@ -265,7 +266,7 @@ impl Entries {
         [at(50), mean, at(99)].map(|time| time.as_secs_f64() * 1e3)
     }
 
-    /// The turns of who had fewest, to the turns of who had most.
+    /// Returns the smallest number of turns divided by the largest: 1 is fair.
     fn fairness(&self) -> f64 {
         let (least, most) = (self.turns.iter().min(), self.turns.iter().max());
         least.zip(most).map_or(f64::NAN, |(&least, &most)| f64::from(least) / f64::from(most))
@@ -282,7 +283,7 @@ impl fmt::Display for Entries {
     }
 }
 
-/// What etcd counted: messages from clients, messages to watchers, writes.
+/// What etcd has counted: messages from clients, messages to watchers, and writes.
 #[derive(Default)]
 struct Counters([f64; 3]);
 

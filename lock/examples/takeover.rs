@@ -1,11 +1,11 @@
-//! How long a waiter waits when the holder of a lock goes: told to, killed, or
-//! frozen; and what becomes of the lock when a server goes.
+//! Measures how long a waiter waits for the lock when its holder unlocks, is killed or is frozen,
+//! and when the leader of etcd is killed.
 //!
 //! ```text
 //! cargo run -p lock --example takeover
 //! ```
 //!
-//! On a private cluster of three, with a holder in a process of its own.
+//! It starts a cluster of three members. The holder is a process of its own.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write, stdin};
@@ -73,7 +73,8 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// A holder that has the lock, and a waiter that is next.
+/// Starts a holder and a waiter. Returns when the holder has the lock and the waiter is in the
+/// queue.
 async fn compete(cluster: &Cluster) -> Result<(Holder, Waiter)> {
     let holder = Holder::start(&cluster.endpoints())?;
     let mut client = client(cluster).await?;
@@ -93,6 +94,7 @@ async fn compete(cluster: &Cluster) -> Result<(Holder, Waiter)> {
 
 type Waiter = tokio::task::JoinHandle<Result<(Session, Guard)>>;
 
+/// Waits until the waiter has the lock, and prints how long this took since `begin`.
 async fn row(what: &str, begin: Instant, waiter: Waiter) -> Result<()> {
     let (session, guard) = waiter.await??;
     println!("{what:<46}{:>8.1?}", begin.elapsed());
@@ -100,7 +102,7 @@ async fn row(what: &str, begin: Instant, waiter: Waiter) -> Result<()> {
     session.close().await
 }
 
-/// Puts a key, again and again until etcd accepts it.
+/// Puts a key, and retries until etcd accepts it.
 async fn write(cluster: &Cluster) -> Result<()> {
     let mut client = client(cluster).await?;
     for _ in 0..1000 {
@@ -117,7 +119,7 @@ async fn client(cluster: &Cluster) -> Result<Client> {
     connect_to(endpoints).await
 }
 
-/// A process that holds the lock and does what it is told.
+/// The process that has the lock, and carries out our orders.
 struct Holder {
     process: Child,
     answers: BufReader<ChildStdout>,
@@ -151,12 +153,12 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        let _ = self.process.kill(); // it may have ended already
+        let _ = self.process.kill(); // it may have ended before
         let _ = self.process.wait();
     }
 }
 
-/// What the holder's process does.
+/// Runs the holder's process: takes the lock, and then carries out the orders from stdin.
 async fn hold() -> Result<()> {
     let session = Session::open(&connect().await?, TTL).await?;
     let guard = Mutex::new(&session, "takeover").lock().await?;
@@ -167,7 +169,7 @@ async fn hold() -> Result<()> {
             Some("unlock") => return guard.unlock().await.map(drop),
             Some("close") => return session.close().await,
             Some("alive?") => println!("{}", session.is_alive()),
-            _ => return Ok(()), // the one it answers to has ended
+            _ => return Ok(()), // the program that gives the orders has ended
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Ending in good order when told to.
+//! Cleaning up before the program ends.
 
 use anyhow::{Result, bail};
 use tokio::signal;
 
-/// Carries out the work, but drops it when the program is told to end, by Ctrl-C
-/// or (on Unix) SIGTERM. From the first call on these no longer end the program:
-/// the caller does, after tidying up.
+/// Waits for `work`, and returns its result. Drops it if Ctrl-C is pressed or (on Unix) SIGTERM
+/// arrives. After the first call these two no longer end the program. The caller must end it, after
+/// the cleanup.
 ///
 /// # Errors
 ///
-/// The work's, or that it was interrupted.
+/// `work` has failed, or `interrupted`: the program was asked to end.
 pub async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     #[cfg(unix)]
     let terminated = async {

@@ -1,22 +1,22 @@
-//! A distributed lock on etcd: the session and the mutex of Go's package `concurrency`, which
-//! Rust's client does not have.
+//! A distributed lock on etcd: a session and a mutex, as in the package `concurrency` of Go's
+//! client. Rust's client has neither.
 //!
 //! ```no_run
 //! # async fn example(client: etcd_client::Client) -> anyhow::Result<()> {
 //! let session = lock::Session::open(&client, std::time::Duration::from_secs(5)).await?;
-//! let held = lock::Mutex::new(&session, "/my-lock/").lock().await?;
-//! // The work: it shows held.token() to what it reads and writes.
-//! held.unlock().await?;
+//! let guard = lock::Mutex::new(&session, "/my-lock/").lock().await?;
+//! // Work here. Show guard.token() to the resource with each read and write.
+//! guard.unlock().await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Unlocking twice, in Go an error that the program meets when it runs, does not compile:
+//! A second unlock does not compile. In Go it is an error at run time.
 //!
 //! ```compile_fail,E0382
-//! # async fn example(held: lock::Guard) -> anyhow::Result<()> {
-//! held.unlock().await?;
-//! held.unlock().await?;
+//! # async fn example(guard: lock::Guard) -> anyhow::Result<()> {
+//! guard.unlock().await?;
+//! guard.unlock().await?;
 //! # Ok(())
 //! # }
 //! ```

@@ -1,4 +1,4 @@
-//! Two sessions compete for one lock; the second gets it when the first lets go.
+//! Two sessions want the same lock. The second one gets it when the first one unlocks.
 //!
 //! ```text
 //! cargo run -p lock
@@ -12,7 +12,8 @@ use etcd_client::{Client, GetOptions};
 use lock::{Mutex, Session, unless_interrupted};
 use tokio::time::Duration;
 
-/// If we are killed, our locks are free this long after. Go's default is 60 s.
+/// If this program is killed, its locks are free half a second after this time at the latest. Go's
+/// default is 60 s.
 const TTL: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "current_thread")]
@@ -21,7 +22,7 @@ async fn main() -> Result<()> {
     let s1 = Session::open(&client, TTL).await?;
     let s2 = Session::open(&client, TTL).await?;
     let result = unless_interrupted(compete(client, &s1, &s2)).await;
-    // Also after Ctrl-C: whoever waits for our locks need not wait for the TTL.
+    // Also after Ctrl-C: a program that waits for our lock gets it now, and not after the TTL.
     result.and(s1.close().await).and(s2.close().await)
 }
 
@@ -33,7 +34,7 @@ async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {
     writeln!(stdout(), "acquired lock for s1")?;
     let waiter = tokio::spawn(async move { m2.lock().await });
 
-    // Go's program may unlock before s2 has asked. Here its key is in the queue.
+    // Wait until the key of s2 is in the queue. Go's program may unlock before that.
     let mut queued = 0;
     while queued == 0 {
         ensure!(s2.is_alive(), "s2 lost its session before it could wait");

@@ -1,4 +1,4 @@
-//! The lock: a queue of keys in etcd, of which the oldest is the owner's.
+//! The lock: a queue of keys in etcd. The oldest key owns the lock.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 use crate::session::Session;
 
-/// A lock: everybody's of the same name exclude each other, whether in the same session or not,
-/// and with them `etcdctl lock` and Go's `concurrency.Mutex`.
+/// A lock. All locks of the same name exclude each other, in one session or in several. They also
+/// exclude `etcdctl lock` and Go's `concurrency.Mutex`.
 ///
-/// As with these two, all keys below `name/` are its queue: do not name one lock `a` and
-/// another `a/b`, since `a` would wait for `a/b` too. Where etcd has users, it takes permission to
-/// read and write what begins with `name/` and with `name!`.
+/// All keys below `name/` are the queue. So do not name one lock `a` and another one `a/b`: `a`
+/// would wait for `a/b` too. If etcd has users, this program's user must be allowed to read and
+/// write the keys that begin with `name/` or `name!`.
 #[derive(Clone)]
 pub struct Mutex {
     session: Session,
@@ -26,13 +26,20 @@ pub struct Mutex {
 }
 
 impl Mutex {
-    /// Sends nothing to etcd yet.
+    /// Makes a mutex. Sends nothing to etcd.
+    ///
+    /// The mutex does not keep the session: when the last clone of `session` is dropped, the
+    /// renewals end.
     pub fn new(session: &Session, name: impl Into<String>) -> Mutex {
         Mutex { session: Session { renewal: None, ..session.clone() }, name: name.into() }
     }
 
-    /// Waits for the lock, for as long as it takes, also while etcd is away. Dropping the future
-    /// leaves the queue. Fails at once if the session is lost, or if etcd refuses.
+    /// Waits for the lock, without a limit, also while etcd cannot be reached. If the future is
+    /// dropped, its key leaves the queue.
+    ///
+    /// # Errors
+    ///
+    /// The session is lost, or etcd refuses. The error does not wait for our turn in the queue.
     pub async fn lock(&self) -> Result<Guard> {
         tokio::select! {
             biased;
@@ -44,13 +51,18 @@ impl Mutex {
     async fn turn(&self) -> Result<Guard> {
         let mut guard = self.guard();
         while let Some(older) = guard.look().await? {
-            // Whatever ends the wait, a look decides. A frozen member would never end it.
+            // The end of the watch proves nothing: read the queue again. A limit, because a frozen
+            // member would never end the watch.
             let _ = timeout(self.session.ttl, guard.wait(older)).await;
         }
         Ok(guard)
     }
 
-    /// Takes the lock if nobody has it or waits for it. Fails as [`lock`](Mutex::lock) does.
+    /// Takes the lock if no other contender has it or waits for it. Returns `None` otherwise.
+    ///
+    /// # Errors
+    ///
+    /// etcd refuses, or does not respond before the session is lost.
     pub async fn try_lock(&self) -> Result<Option<Guard>> {
         let mut guard = self.guard();
         match guard.look().await.with_context(|| format!("cannot lock {}", self.name))? {
@@ -59,7 +71,8 @@ impl Mutex {
         }
     }
 
-    /// Go's key is `name/lease`, which would let two tasks of a session in. Ours has a number too.
+    /// Makes a guard that is not in the queue yet. Go's key is `name/lease`: with it, two tasks of
+    /// one session would both get the lock. So ours has a number too.
     fn guard(&self) -> Guard {
         let number = self.session.numbers.fetch_add(1, SeqCst);
         let (name, id) = (&self.name, format!("{:x}-{number}", self.session.lease));
@@ -68,40 +81,50 @@ impl Mutex {
     }
 }
 
-/// The lock, held for as long as the session lives.
+/// A lock that is ours, for as long as the session lives. Dropping it unlocks in the background,
+/// but not outside of a Tokio runtime.
+///
+/// The guard does not keep the session: when the last clone of the session is dropped, the renewals
+/// end.
 #[must_use = "dropping the guard gives the lock back"]
 pub struct Guard {
     mutex: Mutex,
     number: u64,
-    key: String,   // ours in the queue
-    mark: String,  // a key beside the queue: while it is there, ours cannot be put
-    revision: i64, // in which etcd created our key; 0 until it has said so
+    key: String,   // in the queue
+    mark: String,  // beside the queue: while etcd has this key, it refuses to put the other one
+    revision: i64, // the one in which etcd created our key; 0 before we know it
     left: bool,
 }
 
 impl Guard {
-    /// The fencing token: the revision in which etcd created our key. The tokens of all earlier
-    /// holders are smaller.
+    /// Returns the fencing token: the revision in which etcd created our key. The tokens of all
+    /// earlier holders are smaller.
     pub fn token(&self) -> i64 {
         self.revision
     }
 
-    /// For [`Txn::when`]: lets etcd carry out a transaction only while the lock is ours.
+    /// Returns a condition for [`Txn::when`]. With it, etcd carries out a transaction only while
+    /// the lock is ours.
     pub fn is_owner(&self) -> Compare {
         Compare::create_revision(&*self.key, CompareOp::Equal, self.revision)
     }
 
-    /// Gives the lock back. False: it was no longer ours, and another may have held it during
-    /// our work. Fails if etcd refuses, or does not answer while the session lives.
+    /// Unlocks. Returns `false` if the lock was lost before: another holder may have worked at the
+    /// same time as we did.
+    ///
+    /// # Errors
+    ///
+    /// etcd refuses, or does not respond before the session is lost. The lock is then free when the
+    /// session ends.
     pub async fn unlock(mut self) -> Result<bool> {
         self.left = true;
         self.leave().await?.context("cannot unlock")
     }
 
-    /// Tells who is before us in the queue, which we join if we have not. If nobody is and our
-    /// own key is there, the lock is ours.
+    /// Joins the queue, if we are not in it yet. Returns the key before ours; `None` means that the
+    /// lock is ours. Fails if our own key is gone.
     async fn look(&mut self) -> Result<Option<Vec<u8>>> {
-        // The youngest (limit 0: all), but none that is younger than ours.
+        // Reads the youngest keys of the queue (limit 0: all), without those younger than ours.
         let queue = |limit| {
             let keys = GetOptions::new().with_prefix().with_keys_only().with_limit(limit);
             let youngest = keys.with_sort(SortTarget::Create, SortOrder::Descend);
@@ -110,19 +133,19 @@ impl Guard {
         };
         let absent = |key: &str| Compare::create_revision(key, CompareOp::Equal, 0);
         let txn = match self.revision {
-            // When sent again after an attempt without an answer, it finds our key there.
+            // If the first attempt got no response, the second one finds the key of the first.
             0 => Txn::new()
                 .when([absent(&self.key), absent(&self.mark)])
                 .and_then([self.put(&self.key), queue(2)])
                 .or_else([queue(0)]),
             _ => Txn::new().and_then([queue(2)]),
         };
-        let (answer, repeated) = self.mutex.session.txn(txn).await?;
+        let (response, repeated) = self.mutex.session.txn(txn).await?;
         if self.revision == 0 && repeated {
-            // A member that was frozen might go on, and put our key when we have left.
+            // A frozen member may carry out the first attempt after we have left the queue.
             self.mutex.session.txn(Txn::new().and_then([self.forbid()])).await?;
         }
-        let Some(TxnOpResponse::Get(mut queue)) = answer.op_responses().pop() else {
+        let Some(TxnOpResponse::Get(mut queue)) = response.op_responses().pop() else {
             bail!("etcd's answer lacks the queue");
         };
         let mut keys = queue.take_kvs().into_iter();
@@ -135,47 +158,50 @@ impl Guard {
         TxnOp::put(key, "", Some(PutOptions::new().with_lease(self.mutex.session.lease)))
     }
 
-    /// Lets our key never be put again: its number is not the last any more, so it stays in use.
+    /// Puts the mark, so that etcd refuses to put our key from now on. Takes another number: then
+    /// ours is not the last one, and nobody uses it again.
     fn forbid(&self) -> TxnOp {
         self.mutex.session.numbers.fetch_add(1, SeqCst);
         self.put(&self.mark)
     }
 
-    /// Waits until the key before ours is deleted; may end sooner.
+    /// Waits until the key before ours is deleted. May return sooner.
     async fn wait(&mut self, older: Vec<u8>) -> Result<()> {
-        // From now on: Go and etcd's Lock RPC watch from a revision in the past, which etcd
-        // serves only every 100 ms.
+        // Watches from now on. Go and etcd's Lock RPC watch from a revision in the past, and etcd
+        // serves such watches every 100 ms only.
         let mut client = self.mutex.session.client.watch_client();
         let mut watch = within(REQUEST_TIMEOUT, client.watch(&*older, None)).await?;
-        watch.message().await?; // the watch is confirmed; what happened before it, a look tells
+        watch.message().await?; // confirms the watch; the next line sees what happened before it
         if self.look().await? == Some(older) {
-            watch.message().await?; // a deletion, or the end of the watch
+            watch.message().await?; // the deletion, or the end of the watch
         }
         Ok(())
     }
 
-    /// Leaves the queue, also if the caller goes away meanwhile. True: the lock was ours.
+    /// Leaves the queue, in a task of its own, because the caller may be dropped. The task returns
+    /// whether the lock was ours.
     fn leave(&self) -> JoinHandle<Result<bool>> {
         let (session, number) = (self.mutex.session.clone(), self.number);
         let delete = TxnOp::delete(&*self.key, None);
         let txn = match self.revision {
-            // Our key may be there, or about to be put.
+            // Our key may be in the queue, or a request that puts it may still be on its way.
             0 => Txn::new().and_then([delete, self.forbid()]),
             _ => Txn::new().when([self.is_owner()]).and_then([delete]),
         };
         tokio::spawn(async move {
-            let (answer, repeated) = session.txn(txn).await?;
-            // The last number is used again, for the more keys a queue has had since the last
-            // compaction, the longer etcd takes to read it.
+            let (response, repeated) = session.txn(txn).await?;
+            // Use the last number again: etcd reads a queue more slowly, the more keys the queue
+            // has had since the last compaction.
             let _ = session.numbers.compare_exchange(number + 1, number, SeqCst, SeqCst);
-            // In a session that lives, it was an attempt without an answer that deleted the key.
-            Ok(answer.succeeded() || repeated && session.is_alive())
+            // If the session lives, an earlier attempt has deleted the key, and got no response.
+            Ok(response.succeeded() || repeated && session.is_alive())
         })
     }
 }
 
 impl Drop for Guard {
-    /// Gives the lock back, unless the program ends or the connection breaks too soon.
+    /// Unlocks in the background, if the program and the connection live long enough. Outside of a
+    /// Tokio runtime it does nothing.
     fn drop(&mut self) {
         if !self.left && Handle::try_current().is_ok() {
             self.leave();
