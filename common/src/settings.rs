@@ -66,7 +66,7 @@ pub(crate) fn plain_options() -> ConnectOptions {
         .with_connect_timeout(CONNECT_TIMEOUT)
         // Notices a server that is frozen or cut off. etcd closes the connection of a client
         // that pings more often than every 5 s (its --grpc-keepalive-min-time).
-        .with_keep_alive(Duration::from_secs(10), Duration::from_secs(5))
+        .with_keep_alive(Duration::from_secs(6), Duration::from_secs(4))
         // Makes a member that is cut off from the others refuse requests and end its watches.
         .with_require_leader(true)
 }

@@ -1,4 +1,4 @@
-//! Puts a value on an etcd that is frozen, so that no response comes, and thaws it afterwards.
+//! Puts a value while the network loses what etcd sends, so that no response comes.
 //!
 //! ```text
 //! cargo run -p put-get --example no-answer
@@ -8,22 +8,23 @@ use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, connect_to, within};
-use etcd_server::Server;
+use etcd_server::{Proxy, Server};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    // An etcd of its own: nobody else waits for the frozen one.
+    // An etcd of its own, and a network to it that can lose things.
     let etcd = Server::start()?;
-    let mut client = connect_to([etcd.endpoint()]).await?;
+    let network = Proxy::to(etcd.address())?;
+    let mut client = connect_to([network.address().to_string()]).await?;
     within(REQUEST_TIMEOUT, client.put("testkey", "before", None)).await.context("put failed")?;
 
-    let frozen = etcd.freeze()?;
-    let put = within(REQUEST_TIMEOUT, client.put("testkey", "after", None)).await;
-    if let Err(error) = put {
+    network.lose_responses();
+    if let Err(error) = within(REQUEST_TIMEOUT, client.put("testkey", "after", None)).await {
         writeln!(stdout(), "put failed: {error}")?;
     }
-    drop(frozen);
 
+    // Past that network.
+    let mut client = connect_to([etcd.endpoint()]).await?;
     let response =
         within(REQUEST_TIMEOUT, client.get("testkey", None)).await.context("get failed")?;
     for kv in response.kvs() {

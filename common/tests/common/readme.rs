@@ -1,14 +1,21 @@
-//! The page of this crate, on a machine where no etcd runs yet.
+//! The first page and the page of this crate, on a machine where no etcd runs yet.
+
+use anyhow::Result;
 
 const README: &str = include_str!("../../README.md");
 
 #[test]
-fn the_chapters_print_what_the_readme_shows() -> anyhow::Result<()> {
+fn the_first_page_shows_what_the_chapters_print() -> Result<()> {
+    testing::follow_from_nothing(include_str!("../../../README.md"), false)
+}
+
+#[test]
+fn the_page_of_this_crate_shows_what_the_chapters_print() -> Result<()> {
     testing::follow_from_nothing(README, false)
 }
 
 #[cfg(feature = "tls-tests")]
 #[test]
-fn the_chapters_print_what_the_readme_shows_with_tls() -> anyhow::Result<()> {
+fn the_page_of_this_crate_shows_what_the_chapters_print_with_tls() -> Result<()> {
     testing::follow_from_nothing(README, true)
 }
