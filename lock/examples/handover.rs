@@ -99,20 +99,20 @@ async fn meet(etcd: &Server, kind: Kind, hold: u64, score: &Score) -> Result<()>
     while Instant::now() < end {
         sleep_up_to(100).await; // etcd serves the RPC's watches every 100 ms
         let [(first, session), (second, other)] = &contenders[..] else { break };
-        let held = first.lock(session.lease()).await?;
+        let acquired = first.lock(session.lease()).await?;
         let ask = async {
             sleep_up_to(hold - 2).await; // so it is in the queue before the unlock
-            let held = second.lock(other.lease()).await?;
-            anyhow::Ok((Instant::now(), held))
+            let acquired = second.lock(other.lease()).await?;
+            anyhow::Ok((Instant::now(), acquired))
         };
         let release = async {
             sleep(Duration::from_millis(hold)).await;
             let begin = Instant::now();
-            first.unlock(held).await.map(|()| begin)
+            first.unlock(acquired).await.map(|()| begin)
         };
-        let ((got, held), begin) = tokio::try_join!(ask, release)?;
+        let ((got, acquired), begin) = tokio::try_join!(ask, release)?;
         score.open().handovers.push(got - begin);
-        second.unlock(held).await?;
+        second.unlock(acquired).await?;
         contenders.reverse();
     }
     score.open().handovers.sort();
@@ -141,13 +141,13 @@ async fn compete(
             start.wait().await;
             let end = Instant::now() + ROUND;
             while Instant::now() < end {
-                let held = lock.lock(session.lease()).await?;
+                let acquired = lock.lock(session.lease()).await?;
                 score.open().acquired(number)?;
                 if hold > 0 {
                     sleep(Duration::from_millis(hold)).await;
                 }
                 score.open().releasing(number);
-                lock.unlock(held).await?;
+                lock.unlock(acquired).await?;
             }
             session.close().await
         });
@@ -178,27 +178,27 @@ struct Lock {
     client: Client,
 }
 
-enum Held {
+enum Acquired {
     Rpc(Vec<u8>),
     Ours(Guard),
 }
 
 impl Lock {
-    async fn lock(&self, lease: i64) -> Result<Held> {
+    async fn lock(&self, lease: i64) -> Result<Acquired> {
         Ok(match self.kind {
-            Kind::Ours => Held::Ours(self.mutex.lock().await?),
+            Kind::Ours => Acquired::Ours(self.mutex.lock().await?),
             Kind::Rpc => {
                 let mut client = self.client.lock_client();
                 let lock = client.lock(NAME, Some(LockOptions::new().with_lease(lease)));
-                Held::Rpc(within(NO_LIMIT, lock).await?.key().to_owned())
+                Acquired::Rpc(within(NO_LIMIT, lock).await?.key().to_owned())
             }
         })
     }
 
-    async fn unlock(&self, held: Held) -> Result<()> {
-        match held {
-            Held::Ours(guard) => ensure!(guard.unlock().await?, "the lock was lost"),
-            Held::Rpc(key) => {
+    async fn unlock(&self, acquired: Acquired) -> Result<()> {
+        match acquired {
+            Acquired::Ours(guard) => ensure!(guard.unlock().await?, "the lock was lost"),
+            Acquired::Rpc(key) => {
                 within(REQUEST_TIMEOUT, self.client.lock_client().unlock(key)).await?;
             }
         }

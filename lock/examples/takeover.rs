@@ -68,8 +68,8 @@ async fn main() -> Result<()> {
     println!("{:<46}{:>8.1?}", "the leader is killed: etcd writes again after", begin.elapsed());
     sleep((2 * TTL).saturating_sub(begin.elapsed())).await;
     holder.tell("alive?")?;
-    let held = holder.line()? == "true" && !waiter.is_finished();
-    println!("  after two TTLs the holder still has the lock: {held}");
+    let has_lock = holder.line()? == "true" && !waiter.is_finished();
+    println!("  after two TTLs the holder still has the lock: {has_lock}");
     Ok(())
 }
 

@@ -30,7 +30,7 @@ async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {
     let m1 = Mutex::new(s1, "/my-lock/");
     let m2 = Mutex::new(s2, "/my-lock/");
 
-    let held = m1.lock().await?;
+    let guard = m1.lock().await?;
     writeln!(stdout(), "acquired lock for s1")?;
     let waiter = tokio::spawn(async move { m2.lock().await });
 
@@ -44,11 +44,11 @@ async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {
     }
     writeln!(stdout(), "s2 is waiting")?;
 
-    ensure!(held.unlock().await?, "s1 lost the lock before it let go");
+    ensure!(guard.unlock().await?, "s1 lost the lock before it let go");
     writeln!(stdout(), "released lock for s1")?;
 
-    let held = waiter.await??;
+    let guard = waiter.await??;
     writeln!(stdout(), "acquired lock for s2")?;
-    ensure!(held.unlock().await?, "s2 lost the lock before it let go");
+    ensure!(guard.unlock().await?, "s2 lost the lock before it let go");
     Ok(())
 }

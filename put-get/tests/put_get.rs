@@ -1,5 +1,5 @@
-use anyhow::{Result, ensure};
-use etcd_client::{Client, GetOptions, KeyValue};
+use anyhow::{Context, Result, ensure};
+use etcd_client::{Client, GetOptions, GetResponse, KeyValue, WatchOptions};
 use etcd_server::Server;
 use testing::{Program, program_at};
 
@@ -33,7 +33,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("pages solution", "held: all 100 parcels, each once, as they lay at one moment"),
             ("pages wrong_last", &list(0, 10)),
             ("pages wrong_newest", &list(8, 8)),
-            ("pages wrong_whole", "broken: 100 parcels take 10 answers, etcd gave 1"),
+            ("pages wrong_whole", "broken: 100 parcels take 10 responses, etcd gave 1"),
         ],
     )
 }
@@ -53,14 +53,31 @@ async fn exercises_touch_no_keys_but_their_own() -> Result<()> {
     }
     let before = client.get("", Some(GetOptions::new().with_all_keys())).await?;
 
-    for (prefix, answer) in [("class", "mistake"), ("class/", "solution"), ("", "wrong_once")] {
+    let revision = |response: &GetResponse| response.header().map_or(0, |now| now.revision());
+    let mut last = revision(&before);
+    for (prefix, answer, code) in
+        [("class", "mistake", 1), ("class/", "solution", 0), ("", "wrong_once", 1)]
+    {
         let mut exercise = program_at(&server, "examples/counter")?;
         exercise.arg(answer).env("EXERCISE_PREFIX", prefix);
-        Program::start(exercise)?.end()?;
+        let (lines, status) = Program::start(exercise)?.end()?;
+        ensure!(status.code() == Some(code), "{answer}: {status}: {lines:#?}");
+
+        // All that it has changed is its own, and at the end nothing of that is left.
+        let after = client.get("", Some(GetOptions::new().with_all_keys())).await?;
+        let kept = |kv: &KeyValue| (kv.key().to_vec(), kv.mod_revision());
+        ensure!(before.kvs().iter().map(kept).eq(after.kvs().iter().map(kept)), "{after:?}");
+        ensure!(revision(&after) > last, "{answer} has changed nothing");
+        let own = if prefix.is_empty() { "exercise/counter/" } else { "class/counter/" };
+        let from = WatchOptions::new().with_all_keys().with_start_revision(last + 1);
+        let mut changes = client.watch("", Some(from)).await?;
+        while last < revision(&after) {
+            for event in changes.message().await?.context("the watch has ended")?.events() {
+                let kv = event.kv().context("no key")?;
+                ensure!(kv.key_str()?.starts_with(own), "{answer}: {kv:?}");
+                last = kv.mod_revision();
+            }
+        }
     }
-    let after = client.get("", Some(GetOptions::new().with_all_keys())).await?;
-    let revision = |kv: &KeyValue| (kv.key().to_vec(), kv.mod_revision());
-    let kept = before.kvs().iter().map(revision);
-    ensure!(kept.eq(after.kvs().iter().map(revision)), "{:?}", after.kvs());
     Ok(())
 }

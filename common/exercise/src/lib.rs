@@ -1,13 +1,12 @@
-//! What the exercises of the chapters have in common.
+//! For the exercises of the chapters.
 //!
-//! An exercise is an example of its chapter: `main.rs` is an experiment on a real
-//! etcd that ends in a verdict, `yours.rs` is what it tries, the only file to edit.
-//! It is [run] with the name of another answer instead, such as `solution`, or with
-//! `hint`.
+//! An exercise is an example of its chapter. Its `main.rs` is an experiment on a real etcd that ends with
+//! a [`Verdict`]. It tries an answer, a module with the functions that the exercise asks for:
+//! `yours.rs`, the only file that a student edits, or another one that the command names, such as
+//! `solution`. [`run`] does this.
 //!
-//! What must not depend on luck is staged: on a [`Wire`] the experiment holds the
-//! requests and answers of a client, with an `etcd_server::Proxy` everything that
-//! passes between client and server, and it lets go when it has done what it wanted to do.
+//! A fault must come at the same moment in each run. So an experiment can pause what a client sends and
+//! receives: single requests and responses on a [`Wire`], or everything with an `etcd_server::Proxy`.
 
 mod answers;
 mod scene;
@@ -24,23 +23,24 @@ use tokio::time::timeout;
 
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
 pub use verdict::{Stopwatch, Verdict, broken, check_running, gave_up, held};
-pub use wire::{Answer, Call, Wire};
+pub use wire::{PausedRequest, PausedResponse, Wire};
 
-/// How long an experiment may take, with an answer that never comes back.
+/// How long an experiment may take if an answer never returns.
 const LIMIT: Duration = Duration::from_secs(25);
 
-/// What an exercise is, apart from its experiment.
+/// An exercise, without its experiment.
 pub struct Exercise {
-    /// That of the example.
+    /// The name of the example.
     pub name: &'static str,
-    /// What can be tried; `yours` is among them.
+    /// The names of its answers. `yours` must be one of them.
     pub answers: &'static [&'static str],
-    /// The second hint; each broken verdict has the first one for its case.
+    /// The second hint. The first one is in each broken verdict.
     pub hint: &'static str,
 }
 
-/// Does as the program's argument says, and prints the verdict. The exit status is
-/// 0 if it is `held`, 1 if it is `broken`, and 2 if there is none.
+/// Tries the answer that the program's argument names, `yours` without one, and prints the verdict; or
+/// prints a hint. Returns the exit status: 0 for `held` and for a hint, 1 for `broken`, and 2 if there
+/// is no verdict.
 pub async fn run<F>(exercise: Exercise, experiment: fn(Scene) -> F) -> ExitCode
 where
     F: Future<Output = Result<Verdict>> + 'static,
@@ -64,7 +64,7 @@ where
     }
 }
 
-/// The verdict; `None` if a hint is wanted.
+/// Returns the verdict, or `None` if the argument asks for a hint.
 async fn judge<F>(exercise: &Exercise, experiment: fn(Scene) -> F) -> Result<Option<Verdict>>
 where
     F: Future<Output = Result<Verdict>> + 'static,
@@ -81,7 +81,7 @@ where
         );
     };
     let scene = Scene::new(exercise.name, answer)?;
-    // A task of its own, so that a panic in an answer does not keep us from cleaning up.
+    // A task of its own, so that the keys are removed also if an answer panics.
     let tasks = LocalSet::new();
     let task = tasks.spawn_local(experiment(scene.clone()));
     let verdict = match tasks.run_until(timeout(LIMIT, task)).await {
@@ -99,7 +99,7 @@ where
         }
         verdict => verdict,
     };
-    drop(tasks); // whatever an answer has left running must not put anything any more
+    drop(tasks); // a task that an answer has left running must not put anything any more
     scene.clean().await?;
     verdict.or_else(Error::downcast).map(Some)
 }

@@ -13,16 +13,16 @@ use crate::Wire;
 /// Where an experiment takes place.
 #[derive(Clone)]
 pub struct Scene {
-    /// The name of the answer to try.
+    /// The name of the answer that is tried.
     pub answer: &'static str,
-    /// What all keys of this run begin with.
+    /// The prefix of all keys of this run.
     prefix: String,
-    /// Whether keys were put on a server that is not the experiment's own.
+    /// Whether the experiment has used a server that is not its own.
     shared: Rc<Cell<bool>>,
 }
 
 impl Scene {
-    /// Below `EXERCISE_PREFIX`, at a place that no other run has.
+    /// Returns a scene below `EXERCISE_PREFIX`, at a place that no other run has.
     pub(crate) fn new(exercise: &str, answer: &'static str) -> Result<Scene> {
         let below = match env::var_os("EXERCISE_PREFIX") {
             Some(below) if !below.is_empty() => {
@@ -30,18 +30,18 @@ impl Scene {
             }
             _ => "exercise".to_owned(),
         };
-        // A number of its own, without asking anybody.
+        // A random number, so that no server has to give one.
         let run = RandomState::new().hash_one(());
         let prefix = format!("{}/{exercise}/{run:016x}/", below.trim_end_matches('/'));
         Ok(Scene { answer, prefix, shared: Rc::default() })
     }
 
-    /// The full name of a key of this run.
+    /// Returns the full name of a key of this run.
     pub fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// The name as the experiment prints it, without what differs from run to run.
+    /// Returns the name without the prefix, as the experiment prints it: it is the same at each run.
     pub fn shown<'a>(&self, key: &'a str) -> &'a str {
         key.strip_prefix(&self.prefix).unwrap_or(key)
     }
@@ -57,12 +57,16 @@ impl Scene {
         Ok(client)
     }
 
-    /// Another client of the same etcd, and the wire that it is on.
+    /// Connects to the chapters' etcd on a wire. Returns the client and its wire.
+    ///
+    /// # Errors
+    ///
+    /// As [`common::connect`].
     pub async fn connect_by_wire(&self) -> Result<(Client, Wire)> {
         crate::wire::connect().await
     }
 
-    /// Removes what this run has put.
+    /// Removes the keys of this run.
     pub(crate) async fn clean(&self) -> Result<()> {
         if !self.shared.get() {
             return Ok(());
@@ -76,17 +80,29 @@ impl Scene {
     }
 }
 
-/// A client of a server that the experiment has started.
+/// Returns a client of a server that the experiment has started.
+///
+/// # Errors
+///
+/// None that a running server causes: nothing is sent yet.
 pub async fn connect_to(server: SocketAddr) -> Result<Client> {
     common::connect_to([server.to_string()]).await
 }
 
-/// The same, and the wire that it is on.
+/// Returns a client of a server that the experiment has started, and its wire.
+///
+/// # Errors
+///
+/// As [`connect_to`].
 pub async fn connect_by_wire_to(server: SocketAddr) -> Result<(Client, Wire)> {
     crate::wire::connect_to(server).await
 }
 
-/// Does what blocks, such as starting a server, while the tasks go on.
+/// Runs a function that blocks, such as `Server::start`, while the tasks go on.
+///
+/// # Errors
+///
+/// Those of `work`, or `work` has panicked.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

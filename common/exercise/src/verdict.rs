@@ -5,12 +5,12 @@ use anyhow::{Error, Result};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// What an experiment has found out.
+/// The result of an experiment.
 #[derive(Debug)]
 pub enum Verdict {
-    /// What was required, and was found.
+    /// What was required is so.
     Held(String),
-    /// Which requirement was found broken, and where to look for the reason.
+    /// Something required is not so. `look` is a hint: where to look for the reason.
     Broken { what: String, look: &'static str },
 }
 
@@ -25,18 +25,18 @@ impl Display for Verdict {
 
 impl std::error::Error for Verdict {}
 
-/// The verdict that what was required is there.
+/// Returns the verdict *held*. `what` says what is so.
 pub fn held(what: impl Into<String>) -> Result<Verdict> {
     Ok(Verdict::Held(what.into()))
 }
 
-/// The verdict that something is broken, and one hint, which is not the answer. It is an
-/// `Err`, so that `?` ends the experiment with it.
+/// Returns the verdict *broken* with a hint, which must not be the solution. It is an `Err`, so that `?`
+/// ends the experiment with it.
 pub fn broken<T>(what: impl Into<String>, look: &'static str) -> Result<T> {
     Err(Verdict::Broken { what: what.into(), look }.into())
 }
 
-/// The verdict on an answer that has ended with an error.
+/// Returns the verdict on an answer that has ended with an error.
 pub fn gave_up<T>(error: Error) -> Result<T> {
     broken(
         format!("it has given up: {error:#}"),
@@ -44,8 +44,8 @@ pub fn gave_up<T>(error: Error) -> Result<T> {
     )
 }
 
-/// Ends the experiment if an answer that has to run for ever has ended: with the verdict on
-/// its error, or else with this one.
+/// Checks that an answer that has to run for ever still runs. If it has ended, returns the verdict on its
+/// error, or else the verdict that the caller names.
 pub async fn check_running(
     task: &mut JoinHandle<Result<()>>,
     what: &str,
@@ -65,8 +65,8 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Notes whether it is wrong now. Returns for how long it was wrong, if that was too
-    /// long: more than `tolerance` when it is over, or `limit` while it goes on.
+    /// Notes whether something is wrong now. Returns for how long it was wrong, if that was too long:
+    /// more than `tolerance` when it is over, or `limit` while it goes on.
     pub fn too_long(
         &mut self,
         wrong: bool,

@@ -15,101 +15,102 @@ use tonic::transport::Endpoint;
 use tonic::transport::channel::Change;
 use tower::util::BoxCloneSyncService;
 
-/// The wire between one client and etcd, in the hands of the experiment. At first
-/// it holds each request of the client, until the experiment lets etcd have it,
-/// and then etcd's answer, until the experiment lets the client have that.
+/// The wire between one client and etcd, in the hands of the experiment. It first pauses each request
+/// of the client until the experiment lets it pass to etcd, and then etcd's response until the
+/// experiment lets it pass to the client.
 pub struct Wire {
-    calls: mpsc::UnboundedReceiver<Call>,
-    holds: Arc<AtomicBool>,
+    requests: mpsc::UnboundedReceiver<PausedRequest>,
+    pauses: Arc<AtomicBool>,
 }
 
-/// A request that the wire holds. Dropped, it goes on and is not held again.
-pub struct Call {
+/// A request that the wire has paused. When this is dropped, the request passes, and its response is
+/// not paused.
+pub struct PausedRequest {
     go: oneshot::Sender<()>,
-    answer: oneshot::Receiver<Answer>,
+    response: oneshot::Receiver<PausedResponse>,
 }
 
-/// An answer of etcd that the wire holds, until this is dropped.
-pub struct Answer {
+/// A response of etcd that the wire has paused. It passes when this is dropped.
+pub struct PausedResponse {
     _go: oneshot::Sender<()>,
 }
 
 impl Wire {
-    /// The client's next request; `None` when no client is left that could make one.
-    pub async fn call(&mut self) -> Option<Call> {
+    /// Waits for the client's next request. Returns `None` when no client is left.
+    pub async fn request(&mut self) -> Option<PausedRequest> {
         loop {
-            let call = self.calls.recv().await?;
-            if !call.go.is_closed() {
-                return Some(call);
+            let request = self.requests.recv().await?;
+            if !request.go.is_closed() {
+                return Some(request);
             } // else the client has given it up
         }
     }
 
-    /// Etcd's answer to the client's next request, or to the `nth` from now on, the
-    /// others having passed; `None` when no client is left that could make one.
-    pub async fn answer(&mut self, nth: usize) -> Option<Answer> {
+    /// Waits for etcd's response to the client's `nth` request from now on; those before pass. Returns
+    /// `None` when no client is left.
+    pub async fn response(&mut self, nth: usize) -> Option<PausedResponse> {
         let mut count = 0;
         loop {
-            let answer = self.call().await?.answer().await;
-            count += usize::from(answer.is_some());
+            let response = self.request().await?.response().await;
+            count += usize::from(response.is_some());
             if count == nth {
-                return answer;
+                return response;
             }
         }
     }
 
-    /// Lets go of all that it holds, and holds nothing any more.
+    /// Lets everything pass that is paused, and pauses nothing any more.
     pub fn open(&mut self) {
-        self.holds.store(false, Ordering::Relaxed);
-        while self.calls.try_recv().is_ok() {}
+        self.pauses.store(false, Ordering::Relaxed);
+        while self.requests.try_recv().is_ok() {}
     }
 
-    /// Holds requests and answers again.
-    pub fn hold(&mut self) {
-        self.holds.store(true, Ordering::Relaxed);
+    /// Pauses requests and responses again.
+    pub fn pause(&mut self) {
+        self.pauses.store(true, Ordering::Relaxed);
     }
 }
 
-impl Call {
-    /// Lets etcd have the request and waits for its answer; `None` when the client
-    /// has given up the request.
-    pub async fn answer(self) -> Option<Answer> {
+impl PausedRequest {
+    /// Lets the request pass and waits for etcd's response. Returns `None` when the client has given
+    /// up the request.
+    pub async fn response(self) -> Option<PausedResponse> {
         let _ = self.go.send(());
-        self.answer.await.ok()
+        self.response.await.ok()
     }
 }
 
-/// A client of the chapters' etcd, and its wire.
+/// Connects to the chapters' etcd. Returns the client and its wire.
 pub(crate) async fn connect() -> Result<(Client, Wire)> {
     let (tap, mut wire) = tap();
     let client = connect_through(tap).await?;
-    wire.hold();
+    wire.pause();
     Ok((client, wire))
 }
 
-/// A client of this server, and its wire.
+/// Connects to this server. Returns the client and its wire.
 pub(crate) async fn connect_to(server: SocketAddr) -> Result<(Client, Wire)> {
     let (tap, mut wire) = tap();
     let endpoints = [server.to_string()];
     let client = Client::connect_with_balanced_channel(endpoints, None, tap);
     let client = client.await?;
-    wire.hold();
+    wire.pause();
     Ok((client, wire))
 }
 
-/// Both ends of a wire that holds nothing yet: with a user name, a client asks for a token when
-/// it connects.
+/// Returns both ends of a wire that pauses nothing yet: with a user name, a client asks for a token
+/// when it connects.
 fn tap() -> (Tap, Wire) {
-    let (sender, calls) = mpsc::unbounded_channel();
-    let holds = Arc::new(AtomicBool::new(false));
-    (Tap { calls: sender, holds: Arc::clone(&holds) }, Wire { calls, holds })
+    let (sender, requests) = mpsc::unbounded_channel();
+    let pauses = Arc::new(AtomicBool::new(false));
+    (Tap { requests: sender, pauses: Arc::clone(&pauses) }, Wire { requests, pauses })
 }
 
 /// The client's end of the wire.
 #[derive(Clone)]
 struct Tap {
-    calls: mpsc::UnboundedSender<Call>,
-    holds: Arc<AtomicBool>,
+    requests: mpsc::UnboundedSender<PausedRequest>,
+    pauses: Arc<AtomicBool>,
 }
 
 impl BalancedChannelBuilder for Tap {
@@ -142,22 +143,22 @@ impl Service<Request<Body>> for Tapped {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The channel that said it is ready is the one to use.
+        // The channel that has said that it is ready is the one to use.
         let other = self.channel.clone();
         let mut channel = mem::replace(&mut self.channel, other);
         let tap = self.tap.clone();
         Box::pin(async move {
-            if !tap.holds.load(Ordering::Relaxed) {
+            if !tap.pauses.load(Ordering::Relaxed) {
                 return channel.call(request).await;
             }
             let (go, may_go) = oneshot::channel();
-            let (tell, answer) = oneshot::channel();
-            // Neither fails: an experiment that has ended holds nothing.
-            let _ = tap.calls.send(Call { go, answer });
+            let (tell, paused) = oneshot::channel();
+            // Neither fails: an experiment that has ended pauses nothing.
+            let _ = tap.requests.send(PausedRequest { go, response: paused });
             let _ = may_go.await;
             let response = channel.call(request).await;
             let (go, may_go) = oneshot::channel();
-            if tell.send(Answer { _go: go }).is_ok() {
+            if tell.send(PausedResponse { _go: go }).is_ok() {
                 let _ = may_go.await;
             }
             response

@@ -1,6 +1,6 @@
 //! The experiment of the exercise `tidy`: jobs are removed while others use them.
 //!
-//! To be repaired is `yours.rs`, and not this file.
+//! Repair `yours.rs`, not this file.
 
 mod mistake;
 mod solution;
@@ -25,16 +25,16 @@ exercise::answers! {
 const EXERCISE: Exercise = Exercise {
     name: "tidy",
     answers: ANSWERS,
-    hint: "A look before the delete does not help, however late it comes: there is a moment after \
-           it. Let etcd look and delete in one step, as in the exercise counter of put-get. And \
+    hint: "A check before the delete does not help, however late it is: a change can come after it. \
+           Let etcd compare and delete in one step, as in the exercise counter of put-get. And \
            which keys begin with the name of the folder?",
 };
 
-/// These are done, and nobody touches them.
+/// These jobs are done, and nobody changes them.
 const DONE: [&str; 2] = ["jobs/1", "jobs/3"];
-/// These are done, and started again in the middle of it.
+/// These jobs are done, and are started again meanwhile.
 const AGAIN: [&str; 2] = ["jobs/2", "jobs/4"];
-/// What else is there.
+/// Other keys and values.
 const OTHERS: [(&str, &str); 3] =
     [("jobs/5", "running"), ("jobs-old/1", "done"), ("jobs2/1", "done")];
 
@@ -48,8 +48,8 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let folder = &*scene.key("jobs");
     let (mut restarted, mut removed) = (0, 0);
 
-    // A fault after the first request, after the second and so on, until there are not
-    // so many and nothing goes wrong.
+    // A fault after the first request, after the second and so on, until `tidy` sends fewer
+    // requests, and no fault comes.
     for nth in 1.. {
         for job in [DONE, AGAIN].as_flattened() {
             put(&mut client, &scene.key(job), "done").await?;
@@ -60,17 +60,17 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
 
         let (mut other, mut wire) = scene.connect_by_wire().await?;
         let start_again = async {
-            // Etcd's answer is on its way while this happens.
-            let answer = wire.answer(nth).await;
-            if answer.is_some() {
+            // etcd's response is on its way while this happens.
+            let response = wire.response(nth).await;
+            if response.is_some() {
                 for job in AGAIN {
                     put(&mut client, &scene.key(job), "running").await?;
                 }
             }
             wire.open();
-            anyhow::Ok(answer.is_some())
+            anyhow::Ok(response.is_some())
         };
-        // The client goes with the task: then the wire tells that there is none.
+        // The client is dropped with the task. Then the wire returns `None`.
         let tidying = async move { tidy(scene.answer, &mut other, folder).await };
         let (counted, staged) = tokio::join!(tidying, start_again);
         let staged = staged?;
@@ -78,7 +78,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         ensure!(staged || nth > 1, "tidy has asked etcd for nothing, so nothing was tried");
         if staged {
             println!(
-                "4 jobs were done; when etcd had answered your request {nth}, 2 were started again"
+                "4 jobs were done; when etcd had responded to your request {nth}, 2 were started again"
             );
         } else {
             println!("4 jobs were done; tidy says that it removed {counted}");
@@ -125,7 +125,7 @@ async fn put(client: &mut Client, key: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is there, by the names used here.
+/// Returns all keys, by the names above, with their values.
 async fn keys(scene: &Scene, client: &mut Client) -> Result<HashSet<String>> {
     let all = GetOptions::new().with_prefix().with_keys_only();
     let found = within(REQUEST_TIMEOUT, client.get(scene.key(""), Some(all)))

@@ -1,7 +1,7 @@
-//! Exercise: below `folder`, say `jobs`, are the keys `jobs/1`, `jobs/2` and so on. `tidy`
-//! removes the jobs that are `done` and returns how many it removed. It also removes what
-//! is not done any more, or no job. Repair it: nothing else may go. This is the only file
-//! to edit.
+//! Exercise: below `folder`, for instance `jobs`, there are the keys `jobs/1`, `jobs/2` and so
+//! on. `tidy` deletes the jobs that are `done`, and returns how many it has deleted. But it
+//! also deletes a job that is not done any more, and keys that are no jobs. Repair it: it must
+//! delete nothing else. This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p delete --example tidy            tries this file

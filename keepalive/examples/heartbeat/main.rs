@@ -1,7 +1,7 @@
 //! The experiment of the exercise `heartbeat`: the server is restarted, and the network
 //! is cut.
 //!
-//! To be repaired is `yours.rs`, and not this file.
+//! Repair `yours.rs`, not this file.
 
 mod mistake;
 mod solution;
@@ -36,20 +36,20 @@ exercise::answers! {
 const EXERCISE: Exercise = Exercise {
     name: "heartbeat",
     answers: ANSWERS,
-    hint: "Only an answer with a TTL above 0 says that the lease lives, and it says so for one TTL, \
-           counted from when the renewal was sent. What is true after that, if no further answer \
-           comes? What can you do about it before, and what when it is too late?",
+    hint: "Only a response with a TTL above 0 says that the lease lives. It says so for one TTL, counted \
+           from the moment when the renewal was sent. What can you say after that, if no other \
+           response comes? What can you do before that, and what when it is too late?",
 };
 
 const KEY: &str = "services/1";
 const CONTROL: &str = "control";
 const TTL: i64 = 2;
 
-/// How long an answer may be wrong, for it must be given time to run.
+/// How long an answer may say the wrong thing: it needs time to run.
 const TOLERANCE: Duration = Duration::from_millis(500);
-/// How long a wrong answer is looked at.
+/// How long the experiment watches an answer that says the wrong thing.
 const WRONG_LIMIT: Duration = Duration::from_secs(3);
-/// How long etcd may take for what is due, and an answer to register.
+/// How long etcd may take to end a lease, and an answer to register.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 #[tokio::main(flavor = "current_thread")]
@@ -76,7 +76,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
 
     service.gone = false;
     let server = blocking(move || server.restart().map(|()| server)).await?;
-    // The first request of the old client could meet the connection that is gone.
+    // The first request of the old client could use the connection that is gone.
     service.client = connect_to(server.address()).await?;
     println!("the server is restarted; all leases begin anew");
     // A restarted server gives each lease its TTL and an election timeout, 1 s. So when
@@ -98,7 +98,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     service.until(|seen| !seen.entry, lease).await?;
     println!("the lease has ended; the service has known in time");
 
-    // Longer than one request may take: who registers again meanwhile must try again.
+    // Longer than one request may take: a service that registers meanwhile must retry.
     let away = Instant::now();
     let standing = || bail!("the time does not pass");
     service.until(|_| away.elapsed() > REQUEST_TIMEOUT * 2, standing).await?;
@@ -113,19 +113,19 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     held("registered over a restart; not registered, and knew it; registered again")
 }
 
-/// What is tried, and how it is seen from outside.
+/// The answer that is tried, and what it says.
 struct Service {
     client: Client,
     task: JoinHandle<Result<()>>,
     /// Whether it says that it is registered.
     says: watch::Receiver<bool>,
-    /// For how long it says so and is not.
+    /// For how long it says so, and is not registered.
     wrong: Stopwatch,
     /// Whether the entry has been gone.
     gone: bool,
 }
 
-/// What there is at one moment.
+/// What is so at one moment.
 struct Seen {
     entry: bool,
     control: bool,

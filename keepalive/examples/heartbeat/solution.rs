@@ -18,7 +18,7 @@ pub async fn stay(
             eprintln!("not registered: {error:#}");
         }
         registered(false);
-        sleep(Duration::from_millis(200)).await; // not to ask without a pause
+        sleep(Duration::from_millis(200)).await; // a pause between two attempts
     }
 }
 

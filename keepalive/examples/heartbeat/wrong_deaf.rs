@@ -1,4 +1,4 @@
-//! Wrong: takes any answer for a yes.
+//! Wrong: takes any response for a renewal.
 
 use std::time::Duration;
 

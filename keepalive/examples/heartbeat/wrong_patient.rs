@@ -1,4 +1,4 @@
-//! Wrong: has no deadline. An answer that does not come is no news to it.
+//! Wrong: has no deadline. It does not notice that no response comes.
 
 use std::time::Duration;
 

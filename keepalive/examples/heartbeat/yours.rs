@@ -1,7 +1,7 @@
-//! Exercise: a service stays registered, as long as it runs, with an entry on a lease. `stay`
-//! makes the entry, renews the lease, and tells through `registered` whether others find the
-//! entry. But it goes on saying so when the entry is gone. Repair it: it must survive a
-//! restart of the server, must never say that it is registered when it may not be, and must
+//! Exercise: a service stays registered as long as it runs, with an entry on a lease. `stay`
+//! makes the entry and renews the lease. It calls `registered` to say whether others find the
+//! entry. But it still says so when the entry is gone. Repair it. It must stay registered when
+//! the server is restarted. It must never say that it is registered when it may not be. It must
 //! register again when it can. This is the only file to edit.
 //!
 //! ```text
@@ -32,7 +32,7 @@ pub async fn stay(
     registered(true);
     loop {
         sleep(Duration::from_secs(lease.ttl().unsigned_abs()) / 3).await;
-        // One that fails does no harm: there is time for two more.
+        // A renewal that fails does no harm: there is time for two more.
         let _ = within(REQUEST_TIMEOUT, keeper.keep_alive()).await;
     }
 }

@@ -1,6 +1,6 @@
 //! The experiment of the exercise `registry`: of six services, three end.
 //!
-//! To be repaired is `yours.rs`, and not this file.
+//! Repair `yours.rs`, not this file.
 
 mod mistake;
 mod solution;
@@ -29,11 +29,11 @@ const EXERCISE: Exercise = Exercise {
     name: "registry",
     answers: ANSWERS,
     hint: "A put replaces everything that belongs to the key, and its lease is one of these things. \
-           What does a put say about the lease that does not mention one? The last section of the \
-           chapter's README tells.",
+           What does a put without a lease do to the lease of the key? The section What can go wrong \
+           of the chapter's README says it.",
 };
 
-/// What a service has in etcd. The experiment renews the lease that is named here.
+/// The entry of a service. The experiment renews the lease that is named here.
 pub struct Entry {
     pub key: String,
     pub lease: i64,
@@ -73,7 +73,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     println!("{SERVICES} services register, and then change their address");
     println!("{ENDED} of them end; only the leases of the others are renewed");
 
-    // No lease that nobody renews is left, be it one that we know or another.
+    // Wait until every lease that nobody renews is gone, also one that no `Entry` names.
     let found = entries_in(&mut client, &scene).await?;
     let used = found.iter().map(KeyValue::lease).filter(|lease| *lease != 0);
     for lease in used.chain(ended.iter().map(|entry| entry.lease)) {

@@ -17,8 +17,8 @@ pub async fn register(client: &mut Client, key: String, address: &str, ttl: i64)
 }
 
 pub async fn update(client: &mut Client, entry: &Entry, address: &str) -> Result<()> {
-    // A put says which lease the key is on from now on; to say none takes it off. Another
-    // right answer is `with_ignore_lease`: on the one that it is on.
+    // A put decides which lease the key is on from now on; without a lease it takes the key off.
+    // `with_ignore_lease`, which keeps the lease of the key, is another right answer.
     let on_lease = PutOptions::new().with_lease(entry.lease);
     within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease)))
         .await

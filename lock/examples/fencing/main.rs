@@ -1,6 +1,6 @@
 //! The experiment of the exercise `fencing`: two writers under a lock, one of them paused.
 //!
-//! To be repaired is `yours.rs`, and not this file.
+//! Repair `yours.rs`, not this file.
 
 mod mistake;
 mod solution;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions};
-use exercise::{Call, Exercise, Scene, Verdict, Wire, broken, gave_up, held};
+use exercise::{Exercise, PausedRequest, Scene, Verdict, Wire, broken, gave_up, held};
 use lock::Session;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
@@ -30,9 +30,9 @@ exercise::answers! {
 const EXERCISE: Exercise = Exercise {
     name: "fencing",
     answers: ANSWERS,
-    hint: "However late you ask whether the lock is still yours, a pause may come after that. Only \
-           etcd can look and write in one step. What does the guard of the lock offer for that, and \
-           what do you say when etcd has refused?",
+    hint: "However late you check that the lock is still yours, a pause can come after the check. Only \
+           etcd can compare and write in one step. Which method of the guard is for that? What do \
+           you return when etcd has refused?",
 };
 
 /// The first renewal is due after a third: until then a client sends what `add` sends.
@@ -62,19 +62,19 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     loop {
         wire.open();
         let session = Session::open(&paused, TTL).await?;
-        wire.hold();
+        wire.pause();
         let mut first = start(&paused, session);
         let call = tokio::select! {
             call = request(&mut wire, pause) => call.context("the writer has no client")?,
-            // It does not send as many: it was not paused.
+            // It sends fewer requests: it was not paused.
             said = &mut first => match said?.or_else(gave_up)? {
                 true => break,
                 false => return refuses("a writer that was not paused"),
             },
         };
 
-        // What the writer sends next is settled, however long its pause is. So we do not wait
-        // for the TTL: when a lease has run out, etcd ends it by a revocation, too.
+        // The pause changes nothing in what the writer sends next. So the experiment need not wait
+        // for the TTL and revokes the lease, as etcd does with a lease that has run out.
         let since = Instant::now();
         end_lease_of_owner(&mut client, &lock).await?;
         let session = Session::open(&client, TTL).await?;
@@ -113,7 +113,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
             Ok(true) if writes < 2 => {
                 return broken(
                     "the first writer says that it has added, and it has not",
-                    "what etcd's answer tells, besides that it has come",
+                    "what etcd's response says, besides that it has come",
                 );
             }
             Ok(false) if writes > 1 => {
@@ -140,12 +140,12 @@ fn refuses(who: &str) -> Result<Verdict> {
     )
 }
 
-/// Lets all requests pass up to the `nth`, which is held.
-async fn request(wire: &mut Wire, nth: usize) -> Option<Call> {
+/// Lets all requests pass before the `nth`, and returns that one, paused.
+async fn request(wire: &mut Wire, nth: usize) -> Option<PausedRequest> {
     for _ in 1..nth {
-        drop(wire.call().await?);
+        drop(wire.request().await?);
     }
-    wire.call().await
+    wire.request().await
 }
 
 /// Ends the lease of the writer that has the lock, if one has it. Nobody waits for it yet.

@@ -6,14 +6,14 @@ use etcd_client::{Client, Txn};
 use lock::{Mutex, Session};
 
 pub async fn add(client: &mut Client, session: &Session, lock: &str, key: &str) -> Result<bool> {
-    let held = Mutex::new(session, lock).lock().await?;
+    let guard = Mutex::new(session, lock).lock().await?;
     let found = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
     let kv = found.kvs().first().context("there is no number")?;
     let number: i64 = kv.value_str()?.parse()?;
-    let ours = within(REQUEST_TIMEOUT, client.txn(Txn::new().when([held.is_owner()]))).await?;
+    let ours = within(REQUEST_TIMEOUT, client.txn(Txn::new().when([guard.is_owner()]))).await?;
     if ours.succeeded() {
         within(REQUEST_TIMEOUT, client.put(key, (number + 1).to_string(), None)).await?;
     }
-    held.unlock().await?;
+    guard.unlock().await?;
     Ok(ours.succeeded())
 }

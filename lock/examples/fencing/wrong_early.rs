@@ -9,10 +9,10 @@ pub async fn add(client: &mut Client, session: &Session, lock: &str, key: &str) 
     let found = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
     let kv = found.kvs().first().context("there is no number")?;
     let number: i64 = kv.value_str()?.parse()?;
-    let held = Mutex::new(session, lock).lock().await?;
+    let guard = Mutex::new(session, lock).lock().await?;
     let more = (number + 1).to_string();
-    let put = Txn::new().when([held.is_owner()]).and_then([TxnOp::put(key, more, None)]);
+    let put = Txn::new().when([guard.is_owner()]).and_then([TxnOp::put(key, more, None)]);
     let answer = within(REQUEST_TIMEOUT, client.txn(put)).await?;
-    held.unlock().await?;
+    guard.unlock().await?;
     Ok(answer.succeeded())
 }

@@ -1,6 +1,6 @@
 //! The experiment of the exercise `leader`: leaders die, and one is cut off and comes back.
 //!
-//! To be repaired is `yours.rs`, and not this file.
+//! Repair `yours.rs`, not this file.
 
 mod mistake;
 mod solution;
@@ -36,19 +36,19 @@ exercise::answers! {
 const EXERCISE: Exercise = Exercise {
     name: "leader",
     answers: ANSWERS,
-    hint: "A lock does not outlive the session it was taken in, and etcd cannot tell a leader that \
-           it cannot reach. What does the session know without etcd? What do you do when it is \
-           lost, and with which session do you stand again?",
+    hint: "The lock ends with its session, and etcd cannot tell this to a leader that is cut off. What \
+           does the session know without etcd? What do you do when it is lost, and with which \
+           session do you stand again?",
 };
 
 const LOCK: &str = "leader";
 const TTL: Duration = Duration::from_secs(2);
 
-/// How long two may lead, for the experiment does not look at both at once.
+/// How long two may lead: the experiment does not see both at the same moment.
 const TOLERANCE: Duration = Duration::from_millis(200);
-/// How long two leaders are looked at.
+/// How long the experiment watches two leaders.
 const WRONG_LIMIT: Duration = Duration::from_secs(1);
-/// How long one that is back is looked at, while another leads.
+/// How long it watches a candidate that is back, while another one leads.
 const BACK: Duration = Duration::from_secs(1);
 /// How long there may be no leader. It takes etcd a TTL and half a second to end a lease.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -79,7 +79,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let three = all.leader(Some(two), "after the leader was cut off", look).await?;
     println!("the third one leads, and the second knows that it does not");
 
-    // Longer than opening a session may take: who tries to come back meanwhile must try again.
+    // Longer than opening a session may take: a candidate that opens one meanwhile must retry.
     let away = Instant::now();
     while away.elapsed() < TTL + REQUEST_TIMEOUT * 2 {
         all.look().await?;
@@ -96,7 +96,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     held("there was always another leader, and never two at once")
 }
 
-/// Those that are alive.
+/// The candidates that are alive.
 #[derive(Default)]
 struct Candidates {
     candidates: Vec<Candidate>,
@@ -118,7 +118,7 @@ struct Candidate {
 }
 
 impl Candidates {
-    /// Starts another one, on a network of its own.
+    /// Starts another candidate, on a network of its own.
     async fn enter(&mut self, scene: &Scene, server: &Server) -> Result<()> {
         let link = Proxy::to(server.address())?;
         let (tell, says) = watch::channel(false);
@@ -132,7 +132,7 @@ impl Candidates {
         Ok(())
     }
 
-    /// Ends one as `kill -9` does: it sends nothing any more, not even that it ends.
+    /// Ends a candidate as `kill -9` does: it sends nothing any more, not even that it ends.
     async fn kill(&mut self, number: usize) {
         for candidate in self.candidates.extract_if(.., |one| one.number == number) {
             candidate.link.cut();
@@ -151,7 +151,7 @@ impl Candidates {
         self.candidates.iter().filter(|one| one.number == number).for_each(|one| one.link.mend());
     }
 
-    /// Waits until one leads that is not the `former`, and no other does.
+    /// Waits until exactly one candidate leads, and it is not the `former` one.
     async fn leader(
         &mut self,
         former: Option<usize>,
@@ -171,7 +171,7 @@ impl Candidates {
         }
     }
 
-    /// Those that say that they lead. It is broken if there are two for long.
+    /// Returns the candidates that say that they lead, or *broken* if there were two for long.
     async fn look(&mut self) -> Result<Vec<usize>> {
         sleep(Duration::from_millis(20)).await;
         for candidate in &mut self.candidates {

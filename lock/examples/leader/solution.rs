@@ -12,12 +12,12 @@ pub async fn stand(client: &Client, lock: &str, ttl: Duration, leads: impl Fn(bo
         if let Err(error) = until_lost(client, lock, ttl, &leads).await {
             eprintln!("not a candidate: {error:#}");
         }
-        sleep(Duration::from_millis(200)).await; // not to ask without a pause
+        sleep(Duration::from_millis(200)).await; // a pause between two attempts
     }
 }
 
-/// Waits for the lock and leads, until the session is lost. Each time it takes a new session:
-/// a lost one stays lost.
+/// Waits for the lock and leads until the session is lost. Opens a new session each time, because a
+/// lost one stays lost.
 async fn until_lost(
     client: &Client,
     lock: &str,
@@ -25,10 +25,10 @@ async fn until_lost(
     leads: &impl Fn(bool),
 ) -> Result<()> {
     let session = Session::open(client, ttl).await?;
-    let _held = Mutex::new(&session, lock).lock().await?;
+    let _guard = Mutex::new(&session, lock).lock().await?;
     leads(true);
-    // Without an answer of etcd for a TTL the session is lost, too: by its own clock, and
-    // before etcd lets the next one have the lock.
+    // Without a response for a TTL the session is lost, too: by its own clock, and before etcd
+    // gives the lock to the next candidate.
     session.lost().await;
     leads(false);
     Ok(())

@@ -1,4 +1,4 @@
-//! Wrong: asks etcd whether it still has the lock. No answer is no news to it.
+//! Wrong: asks etcd whether it still has the lock. It does not notice that no response comes.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ pub async fn stand(client: &Client, lock: &str, ttl: Duration, leads: impl Fn(bo
     let mut client = client.clone();
     loop {
         let session = Session::open(&client, ttl).await?;
-        let held = Mutex::new(&session, lock).lock().await?;
+        let guard = Mutex::new(&session, lock).lock().await?;
         leads(true);
         loop {
             sleep(ttl / 10).await;
-            let ours = Txn::new().when([held.is_owner()]);
+            let ours = Txn::new().when([guard.is_owner()]);
             let answer = within(REQUEST_TIMEOUT, client.txn(ours)).await;
             if answer.is_ok_and(|answer| !answer.succeeded()) {
                 break;

@@ -9,10 +9,10 @@ use lock::{Mutex, Session};
 
 pub async fn stand(client: &Client, lock: &str, ttl: Duration, leads: impl Fn(bool)) -> Result<()> {
     let session = Session::open(client, ttl).await?;
-    let held = Mutex::new(&session, lock).lock().await?;
+    let guard = Mutex::new(&session, lock).lock().await?;
     leads(true);
     session.lost().await;
     leads(false);
-    drop(held);
+    drop(guard);
     pending().await
 }

@@ -9,7 +9,7 @@ use lock::{Mutex, Session};
 pub async fn stand(client: &Client, lock: &str, ttl: Duration, leads: impl Fn(bool)) -> Result<()> {
     loop {
         let session = Session::open(client, ttl).await?;
-        let _held = Mutex::new(&session, lock).lock().await?;
+        let _guard = Mutex::new(&session, lock).lock().await?;
         leads(true);
         session.lost().await;
         leads(false);

@@ -1,8 +1,8 @@
-//! Exercise: of several candidates one is to be the leader, the one that has the lock. `stand`
-//! is one candidate; it tells through `leads` whether it leads. But once it does it never stops
-//! saying so. Repair it: there must never be two that say so, after the death of a leader
-//! another one must lead, and a leader that was cut off must stand again when it is back. This
-//! is the only file to edit.
+//! Exercise: of several candidates, the one that has the lock is the leader. `stand` is one
+//! candidate. It calls `leads` to say whether it leads. But when it has said so once, it never
+//! says the opposite. Repair it. There must never be two candidates that say so. When a leader
+//! dies, another one must lead. A leader that was cut off must stand again when it is back.
+//! This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p lock --example leader            tries this file
@@ -18,8 +18,8 @@ use lock::{Mutex, Session};
 
 pub async fn stand(client: &Client, lock: &str, ttl: Duration, leads: impl Fn(bool)) -> Result<()> {
     let session = Session::open(client, ttl).await?;
-    let _held = Mutex::new(&session, lock).lock().await?;
+    let _guard = Mutex::new(&session, lock).lock().await?;
     leads(true);
-    // The session is renewed in the background: the lock is ours for as long as we live.
+    // The session is renewed in the background: the lock is ours as long as this program runs.
     pending().await
 }

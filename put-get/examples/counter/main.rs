@@ -1,6 +1,6 @@
 //! The experiment of the exercise `counter`: eight clients count in one key.
 //!
-//! To be repaired is `yours.rs`, and not this file.
+//! Repair `yours.rs`, not this file.
 
 mod mistake;
 mod solution;
@@ -47,8 +47,8 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let create = Txn::new()
         .when([Compare::mod_revision(key, CompareOp::Equal, 0)])
         .and_then([TxnOp::put(key, "0", None)]);
-    let answer = within(REQUEST_TIMEOUT, client.txn(create)).await.context("txn failed")?;
-    ensure!(answer.succeeded(), "there is a counter already");
+    let response = within(REQUEST_TIMEOUT, client.txn(create)).await.context("txn failed")?;
+    ensure!(response.succeeded(), "there is a counter already");
 
     let (mut clients, mut wires) = (Vec::new(), Vec::new());
     for _ in 0..CLIENTS {
@@ -65,18 +65,18 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     };
     let (mut added, mut unstaged) = (0, 0);
     for _ in 0..ROUNDS {
-        wires.iter_mut().for_each(Wire::hold);
+        wires.iter_mut().for_each(Wire::pause);
         let adds: Vec<_> = clients.iter().map(start).collect();
 
-        // The first answer to each client is held until etcd has answered them all.
-        let mut answers = Vec::new();
+        // The first response to each client is paused until etcd has responded to all of them.
+        let mut responses = Vec::new();
         let deadline = Instant::now() + REQUEST_TIMEOUT / 2;
         for wire in &mut wires {
-            answers.extend(timeout_at(deadline, wire.answer(1)).await.ok().flatten());
+            responses.extend(timeout_at(deadline, wire.response(1)).await.ok().flatten());
         }
         wires.iter_mut().for_each(Wire::open);
-        let together = answers.len();
-        drop(answers);
+        let together = responses.len();
+        drop(responses);
 
         for add in adds {
             add.await?.or_else(gave_up)?;

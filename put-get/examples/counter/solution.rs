@@ -19,7 +19,7 @@ pub async fn add(client: &mut Client, key: &str) -> Result<()> {
         if answer.succeeded() {
             return Ok(());
         }
-        // Somebody was faster: nothing was put. Each time one of us gets through,
-        // so this comes to an end.
+        // Another client was faster, so nothing was put. In each round one client succeeds, so
+        // this comes to an end.
     }
 }

@@ -1,6 +1,6 @@
 //! The experiment of the exercise `pages`: parcels are moved while they are listed.
 //!
-//! To be repaired is `yours.rs`, and not this file.
+//! Repair `yours.rs`, not this file.
 
 mod mistake;
 mod solution;
@@ -26,9 +26,8 @@ exercise::answers! {
 const EXERCISE: Exercise = Exercise {
     name: "pages",
     answers: ANSWERS,
-    hint: "etcd keeps what its keys were at earlier revisions, and a get can ask for one of them \
-           (look at the methods of GetOptions). At which revision was your first page read? The \
-           header of its answer tells.",
+    hint: "etcd keeps earlier revisions, and a get can read one of them (see the methods of GetOptions). \
+           At which revision was your first page read? The header of its response has the number.",
 };
 
 const PARCELS: usize = 100;
@@ -53,17 +52,17 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     println!("{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time");
 
     let (mut reader, mut wire) = scene.connect_by_wire().await?;
-    let mut answers = 0;
+    let mut responses = 0;
     // What lay on the shelves at each moment.
     let mut states = vec![parcels.clone()];
     let move_parcels = async {
-        // Each page is on its way while this happens; the last one may come in peace.
-        while let Some(_answer) = wire.answer(1).await {
-            answers += 1;
-            if answers < PARCELS / LIMIT {
-                let (first, last) = (answers - 1, PARCELS - answers);
-                let front = shelf(2 * answers - 1);
-                let back = shelf(2 * PARCELS + answers);
+        // Each page is on its way while this happens, except for the last one.
+        while let Some(_response) = wire.response(1).await {
+            responses += 1;
+            if responses < PARCELS / LIMIT {
+                let (first, last) = (responses - 1, PARCELS - responses);
+                let front = shelf(2 * responses - 1);
+                let back = shelf(2 * PARCELS + responses);
                 let moves = Txn::new().and_then([
                     TxnOp::delete(shelf(2 * first), None),
                     TxnOp::put(back, &*parcels[first], None),
@@ -76,17 +75,17 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         }
         anyhow::Ok(())
     };
-    // The client goes with the task: then the wire tells that there is none.
+    // The client is dropped with the task. Then the wire returns `None`.
     let reading = async move { read(scene.answer, &mut reader, shelves, LIMIT as i64).await };
     let (seen, moved) = tokio::join!(reading, move_parcels);
     moved?;
     let seen = seen.or_else(gave_up)?;
-    ensure!(answers > 0, "read has asked etcd for nothing, so nothing was tried");
+    ensure!(responses > 0, "read has asked etcd for nothing, so nothing was tried");
     println!("after each page one is moved from the front to the back, and one to the front");
 
-    if answers < PARCELS / LIMIT {
+    if responses < PARCELS / LIMIT {
         return broken(
-            format!("{PARCELS} parcels take {} answers, etcd gave {answers}", PARCELS / LIMIT),
+            format!("{PARCELS} parcels take {} responses, etcd gave {responses}", PARCELS / LIMIT),
             "the limit of your request",
         );
     }
@@ -115,7 +114,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     held(format!("all {PARCELS} parcels, each once, as they lay at one moment"))
 }
 
-/// All parcels, in one answer.
+/// Returns all parcels, from one response.
 async fn list(client: &mut Client, shelves: &str) -> Result<Vec<String>> {
     let all = GetOptions::new().with_prefix();
     let found =

@@ -1,6 +1,6 @@
-//! The experiment of the exercise `reload`: a value changes whenever it is not seen.
+//! The experiment of the exercise `reload`: a value changes when the program does not look.
 //!
-//! To be repaired is `yours.rs`, and not this file.
+//! Repair `yours.rs`, not this file.
 
 mod mistake;
 mod solution;
@@ -35,14 +35,14 @@ exercise::answers! {
 const EXERCISE: Exercise = Exercise {
     name: "reload",
     answers: ANSWERS,
-    hint: "Every answer of etcd has a header with the revision of the store at that moment, and a \
+    hint: "Every response of etcd has a header with the revision of the store at that moment, and a \
            watch can begin at a revision. Which is the first one that your get has not seen? Which \
            one, when the stream has ended? And which, when the watch says that it is canceled()?",
 };
 
 const KEY: &str = "config";
 
-/// How old a value may be; it takes a tenth of a second.
+/// How long a newer value may wait. An event from the past takes a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 #[tokio::main(flavor = "current_thread")]
@@ -61,12 +61,12 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let task = spawn_local(async move { follow(scene.answer, &mut client, KEY, apply).await });
     let mut follower = Follower { task, values };
 
-    // The answer is on its way while the value changes.
-    let answer = wire.answer(1).await;
-    ensure!(answer.is_some(), "follow has asked etcd for nothing, so nothing was tried");
+    // The response is on its way while the value changes.
+    let response = wire.response(1).await;
+    ensure!(response.is_some(), "follow has asked etcd for nothing, so nothing was tried");
     store.change().await?;
-    println!("v2 is put when etcd has answered the first request");
-    drop(answer);
+    println!("v2 is put when etcd has responded to the first request");
+    drop(response);
     wire.open();
     let gap = "what happens between your get and the beginning of your watch";
     follower.check(&store, gap).await?;
@@ -74,12 +74,12 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     println!("v3 is put while nothing else happens");
     follower.check(&store, "what your code does with an event").await?;
 
-    // Once a restart alone; then with a history that is gone when the program is back,
-    // and a change right after its first or its second request.
+    // First a restart alone. Then the history is compacted as well, and the value changes
+    // right after the program's first or second request.
     for nth in [0, 1, 2] {
-        wire.hold();
+        wire.pause();
         server = blocking(move || server.restart().map(|()| server)).await?;
-        // The first request of the old client could meet the connection that is gone.
+        // The first request of the old client could use the connection that is gone.
         store.client = connect_to(server.address()).await?;
         store.change().await?;
         println!("the server is restarted, and {} is put before you are back", store.newest());
@@ -87,11 +87,11 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         if nth > 0 {
             store.compact().await?;
             println!("the history up to {} is compacted", store.newest());
-            // It may have no need of so many requests.
-            let answer = timeout(REQUEST_TIMEOUT, wire.answer(nth)).await.ok().flatten();
-            if answer.is_some() {
+            // The program may send fewer requests.
+            let response = timeout(REQUEST_TIMEOUT, wire.response(nth)).await.ok().flatten();
+            if response.is_some() {
                 store.change().await?;
-                println!("{} is put when etcd has answered your request {nth}", store.newest());
+                println!("{} is put when etcd has responded to your request {nth}", store.newest());
             }
             look = "what etcd tells you on a stream, apart from events, and what you do then";
         }
@@ -119,7 +119,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets all that was before the newest value.
+    /// Compacts the history before the newest value.
     async fn compact(&mut self) -> Result<()> {
         self.change().await?; // not the first one since the program has left
         let found =
@@ -132,15 +132,15 @@ impl Store {
     }
 }
 
-/// What is tried, and what it has applied.
+/// The answer that is tried, and what it has applied.
 struct Follower {
     task: JoinHandle<Result<()>>,
     values: watch::Receiver<Vec<String>>,
 }
 
 impl Follower {
-    /// Waits until the newest value is applied. It is broken if it is not, or if an older
-    /// one was applied after a newer one.
+    /// Waits until the newest value is applied. Returns *broken* if it is not, or if an older one
+    /// was applied after a newer one.
     async fn check(&mut self, store: &Store, look: &'static str) -> Result<()> {
         let newest = store.newest();
         let arrives = self.values.wait_for(|values| values.last() == Some(&newest));

@@ -8,15 +8,15 @@ use etcd_client::{Client, WatchOptions};
 use tokio::time::sleep;
 
 pub async fn follow(client: &mut Client, key: &str, mut apply: impl FnMut(&str)) -> Result<()> {
-    // The revision to watch from; 0 is not known: get the value first.
+    // The revision to watch from. 0 means that it is not known: get the value first.
     let mut next = 0;
     loop {
-        // Whatever ends the stream, what to do is the same: go on from `next`.
+        // Whatever has ended the stream: go on from `next`.
         let end = follow_from(&mut next, client, key, &mut apply).await;
         if let Err(error) = end {
             eprintln!("{error:#}; watching again");
         }
-        sleep(Duration::from_millis(100)).await; // not to ask without a pause
+        sleep(Duration::from_millis(100)).await; // a pause between two attempts
     }
 }
 
@@ -31,7 +31,7 @@ async fn follow_from(
         for kv in found.kvs() {
             apply(kv.value_str()?);
         }
-        // The revision of the whole answer, not that of the key.
+        // The revision of the whole response, not that of the key.
         *next = found.header().context("no header")?.revision() + 1;
     }
     let from = WatchOptions::new().with_start_revision(*next);

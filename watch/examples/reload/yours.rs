@@ -1,8 +1,7 @@
 //! Exercise: a program keeps its configuration in a key of etcd. `follow` gives `apply` the
-//! value that is there and then each new one, for as long as the program runs. It misses
-//! changes. Repair it: soon after a change, whatever has happened meanwhile, the newest
-//! value must have been applied, and never an older one after it. This is the only file
-//! to edit.
+//! value that is there, and then each new one, as long as the program runs. But it misses
+//! changes. Repair it: the newest value must be applied soon after a change, whatever has
+//! happened meanwhile, and never an older one after it. This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p watch --example reload            tries this file
