@@ -90,14 +90,9 @@ pub async fn chapters_go_on(
         "released lock for s1",
         "acquired lock for s2",
     ])?;
-    keepalive.end_well(&[
-        "ttl: 5",
-        "ttl: 5",
-        "ttl: 5",
-        "foo is still there",
-        "no more renewals",
-        "foo is gone",
-    ])?;
+    keepalive.expect("ttl: 5")?;
+    keepalive.expect("ttl: 5")?;
+    drop(keepalive); // its lease runs out, and foo with it
     lease.end_well(&["foo is gone"])?;
     watch.expect("lost the connection; watching again from revision 3")?;
     let change = |change| {
