@@ -103,7 +103,7 @@ async fn a_user_without_permission_is_told_so() -> Result<()> {
 
 #[tokio::test]
 async fn a_token_that_has_expired_is_replaced() -> Result<()> {
-    let etcd = Server::start_with(&["--auth-token-ttl=1"])?;
+    let etcd = Server::start_with(&["--auth-token-ttl=1", "--bcrypt-cost=4"])?; // each log-in is quick
     with_users(&etcd).await?.put("/my-lock//another", "", None).await?;
     let lock = start(&etcd, "lock", &[("ETCDCTL_USER", "anna:secret")])?;
     // Longer than its sessions live without a renewal, and these come less often than tokens go.
