@@ -13,22 +13,22 @@ use crate::settings::{CONNECT_TIMEOUT, Settings, plain_options};
 use crate::within::REQUEST_TIMEOUT;
 
 /// Connects to the etcd that `ETCDCTL_ENDPOINTS` names, or else to the one on this machine. That
-/// one is started first if nothing listens on its port.
+/// one is started first if nothing listens on its port. None is started if the environment names a
+/// user or files for TLS.
 ///
-/// Every endpoint gets a health check. The client uses the healthy ones; the others are named on
-/// stderr, and used only when no healthy one responds any more. The client stays with one member
-/// until that member fails, and then goes on to the next ([`Failover`]).
+/// Every endpoint gets a health check. The client tries the healthy ones first. The others are named
+/// on stderr and come last. The client stays with one member until that member fails, and then goes
+/// on to the next ([`Failover`]).
 ///
 /// # Errors
 ///
-/// No endpoint is healthy; the error names each of them with the cause. It comes within
-/// [`CONNECT_TIMEOUT`], with a user within twice that, or within [`etcd_server::START_LIMIT`] if an
-/// etcd had to be started.
+/// - A variable is set to something that cannot be used, or a file for TLS cannot be read.
+/// - No endpoint is healthy within [`CONNECT_TIMEOUT`]. The error names each of them with the cause.
+/// - etcd refuses the user, or does not respond to the log-in within [`CONNECT_TIMEOUT`].
+/// - etcd cannot be started, see [`etcd_server::find_or_start`].
 pub async fn connect() -> Result<Client> {
     let settings = Settings::from_env()?;
-    if let Some(address) = settings.local
-        && !etcd_server::is_taken(address)
-    {
+    if let Some(address) = settings.local {
         spawn_blocking(move || etcd_server::find_or_start(address)).await??;
     }
     let health = check_all(&settings).await?;
@@ -36,8 +36,9 @@ pub async fn connect() -> Result<Client> {
         eprintln!("without {endpoint}: {cause}");
     }
     match (&health.healthy[..], &health.unhealthy[..]) {
+        // It has a Failover channel already.
         ([(_, client)], []) if settings.user.is_none() => Ok(client.clone()),
-        _ => log_in(&settings, &health, Failover).await,
+        _ => client_of(&settings, &health, Failover).await,
     }
 }
 
@@ -52,7 +53,7 @@ where
 {
     let settings = Settings::from_env()?;
     let health = check_all(&settings).await?;
-    log_in(&settings, &health, channel).await
+    client_of(&settings, &health, channel).await
 }
 
 /// Makes a client of these endpoints, whatever the environment says. It sends nothing yet.
@@ -61,12 +62,26 @@ where
 ///
 /// An endpoint is not `host:port`.
 pub async fn connect_to<E: AsRef<str>, S: AsRef<[E]>>(endpoints: S) -> Result<Client> {
-    let options = Some(plain_options());
-    Ok(Client::connect_with_balanced_channel(endpoints, options, Failover).await?)
+    connect_to_through(endpoints, Failover).await
 }
 
-/// Waits, after a stream was lost, until etcd is healthy again, if need be on another member. Never
-/// starts a server.
+/// Makes a client of these endpoints as [`connect_to`] does, but with a channel of the caller's.
+///
+/// # Errors
+///
+/// As [`connect_to`].
+pub async fn connect_to_through<E, S, B>(endpoints: S, channel: B) -> Result<Client>
+where
+    E: AsRef<str>,
+    S: AsRef<[E]>,
+    B: BalancedChannelBuilder<Error = Error>,
+{
+    let options = Some(plain_options());
+    Ok(Client::connect_with_balanced_channel(endpoints, options, channel).await?)
+}
+
+/// Waits until etcd is healthy again after a stream was lost, on the same member or another one. The
+/// client connects by itself with its next request. Never starts a server.
 ///
 /// # Errors
 ///
@@ -89,7 +104,7 @@ pub async fn reconnect(client: &Client) -> Result<()> {
 
 /// Returns a client on this channel, of the healthy endpoints first and then of the others, which
 /// may recover. Logs in if the environment names a user.
-async fn log_in<B>(settings: &Settings, health: &Health, channel: B) -> Result<Client>
+async fn client_of<B>(settings: &Settings, health: &Health, channel: B) -> Result<Client>
 where
     B: BalancedChannelBuilder<Error = Error> + Clone,
 {

@@ -11,14 +11,15 @@ use crate::within::{NO_LIMIT, REQUEST_TIMEOUT, within};
 ///
 /// # Errors
 ///
-/// - etcd cannot be reached for [`CONNECT_TIMEOUT`](crate::CONNECT_TIMEOUT), or cancels the watch.
+/// - etcd cannot be reached for [`CONNECT_TIMEOUT`](crate::CONNECT_TIMEOUT).
+/// - etcd refuses a request or cancels the watch, twice.
 /// - The key is not on a lease, or was put again without one: nothing will delete it.
 pub async fn deleted(client: &mut Client, key: &str) -> Result<()> {
     let mut failed = false;
     loop {
         match watch_deletion(client, key).await {
             Ok(true) => return Ok(()),
-            // The same error on a new connection is not the connection's fault.
+            // A second error, on a new connection, is not the connection's fault.
             Err(error) if failed => return Err(error),
             ended => failed = ended.is_err(),
         }

@@ -20,8 +20,9 @@ use tower::util::BoxCloneSyncService;
 /// A channel that stays with one member until that member fails, and then goes on to the next.
 /// (etcd-client's own channel takes turns with all members, also with those that are down.)
 ///
-/// A member has failed when a request to it ends with a connection error, when the caller gives up
-/// before the response has come, or when it says that it has no leader.
+/// A member has failed when a request to it ends with a connection error before the response begins,
+/// when the caller gives up before that, or when the member responds that it is unavailable, for
+/// instance without a leader.
 ///
 /// No request is carried out twice. A failed request is sent to the next member only if nothing
 /// has read its body, so that it was certainly not sent before. Any other failed request returns its

@@ -14,7 +14,7 @@ use crate::failover::Failover;
 use crate::settings::{CONNECT_TIMEOUT, Settings};
 use crate::within::REQUEST_TIMEOUT;
 
-/// Between two health checks of the same endpoint.
+/// The time between two attempts to reach the same endpoint: 100 ms.
 pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 const NO_LEADER: &str = "it has no leader, as it does not see a majority of its cluster";
@@ -28,7 +28,8 @@ pub(crate) struct Health {
 }
 
 /// Reads a key, which takes a majority of the cluster, as `etcdctl endpoint health` does.
-/// `Client::connect` succeeds with nobody there, and `status` on a member without a majority.
+/// `Client::connect` succeeds with nobody there, and `status` on a member without a majority. Retries
+/// while leaders change; the caller sets a limit.
 pub(crate) async fn check(mut client: Client) -> Result<(), Error> {
     loop {
         match client.get("health", None).await {
@@ -57,7 +58,9 @@ pub(crate) async fn check_all(settings: &Settings) -> Result<Health> {
         let (endpoint, has_user) = (endpoint.clone(), settings.user.is_some());
         let sender = sender.clone();
         checks.spawn(async move {
-            let report = |result| sender.send((index, result)).is_ok();
+            let report = |result| {
+                let _ = sender.send((index, result)); // `results` lives longer than the tasks
+            };
             check_until_final(client, endpoint, has_user, report).await;
         });
     }
@@ -89,19 +92,19 @@ async fn check_until_final(
     client: Client,
     endpoint: String,
     has_user: bool,
-    report: impl Fn(Result<Client, String>) -> bool,
+    report: impl Fn(Result<Client, String>),
 ) {
     loop {
         let cause = match timeout(REQUEST_TIMEOUT, check(client.clone())).await {
-            Ok(Err(error)) if !(has_user && wants_user(&error)) => explain(&endpoint, &error),
+            Ok(Ok(())) => return report(Ok(client)),
+            // This client has not logged in.
+            Ok(Err(error)) if has_user && wants_user(&error) => return report(Ok(client)),
+            Ok(Err(error)) => explain(&endpoint, &error),
             Err(_) => NO_ANSWER.to_owned(),
-            Ok(_) => {
-                report(Ok(client));
-                return;
-            }
         };
         let may_pass = [NO_ANSWER, NO_LEADER].contains(&&*cause);
-        if !report(Err(cause)) || !may_pass {
+        report(Err(cause));
+        if !may_pass {
             return;
         }
         sleep(RETRY_INTERVAL).await;

@@ -11,10 +11,10 @@
 //! # }
 //! ```
 //!
-//! Two chapters wait until a key is [`deleted`], and three [`reconnect`] after a stream was lost.
-//! The rest is for programs that do more than a chapter does.
+//! The chapters that wait for a key to go use [`deleted`], and those with a stream [`reconnect`] when it
+//! is lost. The rest is for programs that do more than a chapter does.
 
-// A module imports only from those behind it in this row:
+// A module imports only from those after it in this list:
 // deleted, connect, health, failover, within, settings, tls, error.
 mod connect;
 mod deleted;
@@ -25,7 +25,7 @@ mod settings;
 mod tls;
 mod within;
 
-pub use connect::{connect, connect_through, connect_to, reconnect};
+pub use connect::{connect, connect_through, connect_to, connect_to_through, reconnect};
 pub use deleted::deleted;
 pub use error::{RequestError, is_refusal};
 pub use failover::Failover;

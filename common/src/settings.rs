@@ -28,7 +28,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Reads the variables that etcdctl reads, as etcdctl does: one that is empty is the
-    /// same as one that is not set. Without any of them, `ETCD_LOCAL_PORT` (2379) counts.
+    /// same as one that is not set. `ETCD_LOCAL_PORT` (2379) counts if no endpoints are named.
     pub(crate) fn from_env() -> Result<Settings> {
         let (user, files) = (User::from_env()?, files()?);
         let (endpoints, address, advice) = match variable("ETCDCTL_ENDPOINTS")? {
@@ -78,7 +78,7 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// The name, without what may be a password by mistake: see `from_env`.
+    /// The name up to the first colon. What follows may be a password.
     pub(crate) fn shown(&self) -> &str {
         self.name.split(':').next().unwrap_or_default()
     }
@@ -119,8 +119,8 @@ fn secure(
     files: Option<Files>,
     options: ConnectOptions,
 ) -> Result<(Vec<String>, ConnectOptions)> {
-    for endpoint in endpoints.iter_mut().filter(|endpoint| !endpoint.contains("://")) {
-        if files.is_some() {
+    if files.is_some() {
+        for endpoint in endpoints.iter_mut().filter(|endpoint| !endpoint.contains("://")) {
             *endpoint = format!("https://{endpoint}");
         }
     }

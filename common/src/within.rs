@@ -13,7 +13,7 @@ use crate::settings::Settings;
 /// How long a chapter waits for the response to an ordinary request: 1 s, as in the Go tutorial.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// For [`within`]: waits as long as it takes, and says so in the code.
+/// No limit for [`within`]: it waits as long as it takes.
 pub const NO_LIMIT: Duration = Duration::MAX;
 
 /// Waits for the response to one request, but no longer than `limit`.
@@ -32,7 +32,8 @@ pub async fn within<T>(
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => {
             let note = match code(&error) {
-                Some(Code::PermissionDenied) => format!(" ({})", Settings::from_env()?.who()),
+                Some(Code::PermissionDenied) => Settings::from_env()
+                    .map_or_else(|_| String::new(), |s| format!(" ({})", s.who())),
                 _ => String::new(),
             };
             Err(RequestError { error, note }.into())

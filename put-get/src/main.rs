@@ -15,7 +15,7 @@ use common::{REQUEST_TIMEOUT, connect, within};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let value = env::args_os().nth(1).unwrap_or("testvalues".into()).into_encoded_bytes();
-    // Go needs `defer cli.Close()` here; dropping the client closes it.
+    // Dropping the client closes the connection. Go needs `defer cli.Close()`.
     let mut client = connect().await?;
 
     if value != b"--get" {

@@ -11,7 +11,7 @@ fn prints_what_the_readme_shows() -> Result<()> {
 #[test]
 fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let lost = "broken: 8 clients added 400, the counter says 50 (350 updates lost)";
-    let unstaged = "no verdict: only 1 of 8 clients has read the counter, the others wait for it; \
+    let unstaged = "no verdict: only 1 of 8 clients have read the counter, the others wait for it; \
                     they stand for 8 programs on as many machines, which know nothing of each \
                     other but what etcd tells them";
     let nonsense = "no verdict: there is no answer called \"nonsense\"; there are: yours, solution, \

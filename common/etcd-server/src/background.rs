@@ -21,10 +21,14 @@ use crate::launch::{POLL_INTERVAL, START_LIMIT, etcd, field, shown, spawn, wait_
 ///
 /// # Errors
 ///
-/// - The binary cannot be started.
+/// - The folder or the log cannot be written, or the binary cannot be started.
+/// - Another program has been starting an etcd for 30 s.
+/// - Another etcd has used the data for 10 s, at another port.
 /// - etcd exits, or does not serve within [`START_LIMIT`]. The error has the end of etcd's log.
-/// - Another etcd uses the data, at another port.
 pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
+    if is_taken(address) {
+        return Ok(None);
+    }
     let data = background_data(address);
     let log = data.with_extension("log");
     let beside = data.with_file_name("");
@@ -81,7 +85,7 @@ fn take_turn(path: &Path) -> Result<File> {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(POLL_INTERVAL),
             Err(TryLockError::WouldBlock) => {
-                bail!("another program has been starting an etcd for long (it holds {shown})")
+                bail!("another program has been starting an etcd for 30 s (it holds {shown})")
             }
             Err(TryLockError::Error(error)) => bail!("cannot lock {shown}: {error}"),
         }
@@ -104,7 +108,7 @@ fn wait_until_free(data: &Path) -> Result<()> {
 }
 
 /// Whether anything listens at `address`, etcd or not. Waits up to 1 s for a connection.
-pub fn is_taken(address: SocketAddr) -> bool {
+fn is_taken(address: SocketAddr) -> bool {
     match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
         Err(error) => error.kind() != ErrorKind::ConnectionRefused,
         Ok(_) => true,

@@ -10,10 +10,10 @@ use anyhow::{Result, bail};
 ///
 /// # Errors
 ///
-/// There is no such process, or it is not ours to signal.
+/// There is no such process, it is not ours to signal, or there is no `sh` (on Windows, for instance).
 pub fn freeze(process: u32) -> Result<Frozen> {
     // The shell has `kill` built in; not every system has it as a program. The shell waits until
-    // its input ends, so that the process is thawed also when this program is killed.
+    // its input ends, so that the process is thawed even when this program is killed.
     let script = r#"trap "" HUP INT TERM; kill -STOP "$0" && echo && read -r _; kill -CONT "$0""#;
     let mut shell = Command::new("sh")
         .args(["-c", script, &process.to_string()])

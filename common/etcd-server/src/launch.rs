@@ -60,7 +60,7 @@ fn binary() -> OsString {
 pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
     command.spawn().with_context(|| {
         let program = command.get_program().display();
-        match env::var_os("ETCD") {
+        match env::var_os("ETCD").filter(|path| !path.is_empty()) {
             Some(_) => format!("cannot start {program}, which ETCD names; unset it, or correct it"),
             None => format!("cannot start {program}; set ETCD to the path of an etcd"),
         }
@@ -71,11 +71,13 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
 pub(crate) fn wait_until_serving(etcd: &mut Child, data: &Path, log: &Path) -> Result<String> {
     let deadline = Instant::now() + START_LIMIT;
     loop {
+        // Before the log is read: all that an etcd writes before its end is then there.
+        let ended = etcd.try_wait()?;
         let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
         if serving(&text).is_some() {
             return Ok(text);
         }
-        let end = match etcd.try_wait()? {
+        let end = match ended {
             Some(status) => format!("ended with {status}"),
             None if Instant::now() < deadline => {
                 sleep(POLL_INTERVAL);

@@ -16,6 +16,7 @@
 //!   system picks, and is gone when it is dropped or the program ends. It can be killed, restarted
 //!   and frozen.
 //! - A [`Cluster`] is three of them, with certificates if the feature `tls` is on.
+//! - A [`Proxy`] is the network to a server, with its faults. [`freeze`] stops any process for a while.
 //! - [`add_users`] gives an etcd users.
 //! - [`find_or_start`] starts one in the background, which outlives the program.
 //!
@@ -35,7 +36,7 @@ mod proxy;
 mod server;
 mod users;
 
-pub use background::{background_data, find_or_start, is_taken};
+pub use background::{background_data, find_or_start};
 pub use cluster::Cluster;
 pub use freeze::{Frozen, freeze};
 pub use launch::START_LIMIT;

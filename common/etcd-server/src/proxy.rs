@@ -57,7 +57,7 @@ impl Proxy {
         let proxy = Proxy { address: listener.local_addr()?, network: Arc::clone(&network) };
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                // A client whose server refuses learns that its connection ends.
+                // If the server refuses, the connection of the client ends.
                 let _ = network.connect(client, server);
             }
         });

@@ -154,9 +154,12 @@ impl Drop for Process {
 fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> Result<Process> {
     let (data, log) = files(folder, name);
     let mut command = etcd(&data, scheme(flags), address, &log)?;
-    let etcd = spawn(command.args(flags).current_dir(folder))?;
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there is no guardian"))]
+    let mut etcd = spawn(command.args(flags).current_dir(folder))?;
     #[cfg(unix)]
-    let guardian = spawn_guardian(&etcd, folder)?;
+    let guardian = spawn_guardian(&etcd, folder)
+        .inspect_err(|_| drop(etcd.kill())) // or it would stay for ever
+        .context("cannot start sh, which ends etcd with this program")?;
     Ok(Process {
         etcd,
         #[cfg(unix)]
@@ -165,7 +168,7 @@ fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> R
 }
 
 /// Starts a guardian: a shell that waits until this program ends, and then ends the etcd and removes
-/// the folder. Its input ends when this program does, also if that is killed.
+/// the folder. Its input ends when this program does, even if that is killed.
 #[cfg(unix)]
 fn spawn_guardian(etcd: &Child, folder: &TempDir) -> Result<Child> {
     let script = r#"trap "" HUP INT TERM; read -r _; kill -9 "$0"; rm -rf "$1""#;

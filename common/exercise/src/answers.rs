@@ -20,7 +20,7 @@
 /// # }
 /// ```
 ///
-/// The `mod` lines stay beside it, for rustfmt finds no file that only a macro names.
+/// Keep the `mod` lines outside of the macro: rustfmt does not find files that only a macro names.
 #[macro_export]
 macro_rules! answers {
     (

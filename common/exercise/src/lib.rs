@@ -25,7 +25,8 @@ pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
 pub use verdict::{Stopwatch, Verdict, broken, check_running, gave_up, held};
 pub use wire::{PausedRequest, PausedResponse, Wire};
 
-/// How long an experiment may take if an answer never returns.
+/// How long an experiment may take: 25 s. An answer that blocks the thread without an `await` is not
+/// stopped.
 const LIMIT: Duration = Duration::from_secs(25);
 
 /// An exercise, without its experiment.
@@ -100,6 +101,9 @@ where
         verdict => verdict,
     };
     drop(tasks); // a task that an answer has left running must not put anything any more
-    scene.clean().await?;
+    if let Err(error) = scene.clean().await {
+        eprintln!("{error:#}");
+    }
+    // `broken` has come as an error.
     verdict.or_else(Error::downcast).map(Some)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use common::{Failover, REQUEST_TIMEOUT, connect, connect_through, within};
 use etcd_client::{Client, DeleteOptions};
 
-use crate::Wire;
+use crate::wire::{self, Wire};
 
 /// Where an experiment takes place.
 #[derive(Clone)]
@@ -57,13 +57,14 @@ impl Scene {
         Ok(client)
     }
 
-    /// Connects to the chapters' etcd on a wire. Returns the client and its wire.
+    /// Connects to the chapters' etcd on a wire. Returns the client and its wire. Never starts a server.
     ///
     /// # Errors
     ///
-    /// As [`common::connect`].
+    /// As [`common::connect_through`].
     pub async fn connect_by_wire(&self) -> Result<(Client, Wire)> {
-        crate::wire::connect().await
+        self.shared.set(true);
+        wire::connect().await
     }
 
     /// Removes the keys of this run.
@@ -95,7 +96,7 @@ pub async fn connect_to(server: SocketAddr) -> Result<Client> {
 ///
 /// As [`connect_to`].
 pub async fn connect_by_wire_to(server: SocketAddr) -> Result<(Client, Wire)> {
-    crate::wire::connect_to(server).await
+    wire::connect_to(server).await
 }
 
 /// Runs a function that blocks, such as `Server::start`, while the tasks go on.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use anyhow::Result;
-use common::{Failover, connect_through};
+use common::{Failover, connect_through, connect_to_through};
 use etcd_client::{BalancedChannelBuilder, Channel, Client, Error};
 use tokio::sync::{mpsc, oneshot};
 use tonic::body::Body;
@@ -46,8 +46,8 @@ impl Wire {
         }
     }
 
-    /// Waits for etcd's response to the client's `nth` request from now on; those before pass. Returns
-    /// `None` when no client is left.
+    /// Waits for etcd's response to the client's `nth` request from now on, counted from 1. Those before
+    /// pass. Returns `None` when no client is left.
     pub async fn response(&mut self, nth: usize) -> Option<PausedResponse> {
         let mut count = 0;
         loop {
@@ -59,7 +59,8 @@ impl Wire {
         }
     }
 
-    /// Lets everything pass that is paused, and pauses nothing any more.
+    /// Pauses nothing any more. Lets everything pass that is paused, except for what the experiment has
+    /// in its hands: that passes when it is dropped.
     pub fn open(&mut self) {
         self.pauses.store(false, Ordering::Relaxed);
         while self.requests.try_recv().is_ok() {}
@@ -91,9 +92,7 @@ pub(crate) async fn connect() -> Result<(Client, Wire)> {
 /// Connects to this server. Returns the client and its wire.
 pub(crate) async fn connect_to(server: SocketAddr) -> Result<(Client, Wire)> {
     let (tap, mut wire) = tap();
-    let endpoints = [server.to_string()];
-    let client = Client::connect_with_balanced_channel(endpoints, None, tap);
-    let client = client.await?;
+    let client = connect_to_through([server.to_string()], tap).await?;
     wire.pause();
     Ok((client, wire))
 }

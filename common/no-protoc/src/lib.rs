@@ -1,5 +1,5 @@
-//! Replaces the crate `tonic-prost-build`, which the build script of etcd-client calls. So nobody has to
-//! install `protoc`: it comes by cargo, as Google builds it.
+//! Replaces the crate `tonic-prost-build`, whose name it has, when the build script of etcd-client calls
+//! that. So nobody has to install `protoc`: cargo downloads Google's build of it.
 //!
 //! The generated code is the same, except for comments. `tests/same_code.rs` proves it.
 
@@ -20,10 +20,10 @@ use protoc_bin_vendored_macos_x86_64 as bundled;
 #[cfg(windows)]
 use protoc_bin_vendored_win32 as bundled;
 
-/// As `tonic_prost_build::Builder`, with what etcd-client uses of it.
+/// As in the real crate, with what etcd-client uses of it.
 pub struct Builder(Config);
 
-/// As `tonic_prost_build::configure`.
+/// As in the real crate.
 pub fn configure() -> Builder {
     let mut config = Config::new();
     // On other platforms it is $PROTOC, or the protoc on the PATH.
@@ -38,13 +38,17 @@ pub fn configure() -> Builder {
 }
 
 impl Builder {
-    /// As `tonic_prost_build::Builder::build_server`, but `enable` must be false.
+    /// As in the real crate.
+    ///
+    /// # Panics
+    ///
+    /// `enable` is true: this crate generates no servers.
     pub fn build_server(self, enable: bool) -> Builder {
         assert!(!enable, "this tonic-prost-build generates clients only");
         self
     }
 
-    /// As `tonic_prost_build::Builder::compile_protos`.
+    /// As in the real crate.
     ///
     /// # Errors
     ///

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use etcd_server::Server;
 
 use crate::readme::Cluster;
-use crate::signal;
+use crate::{PATIENCE, signal};
 
 /// The workspace.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -88,7 +88,8 @@ impl Drop for Desk {
         }
         let data = etcd_server::background_data(self.address);
         // A killed server may still be writing for a moment.
-        while data.exists() && fs::remove_dir_all(&data).is_err() {
+        let deadline = Instant::now() + PATIENCE;
+        while data.exists() && fs::remove_dir_all(&data).is_err() && Instant::now() < deadline {
             sleep(Duration::from_millis(5));
         }
         for beside in ["log", "lock"] {

@@ -137,7 +137,7 @@ pub fn exercises(readme: &str, experiments: &[&str], verdicts: &[(&str, &str)]) 
     Ok(())
 }
 
-/// Returns the sum of those metrics of an etcd whose lines are chosen by `counts`.
+/// Adds up the lines of an etcd's metrics for which `counts` is true.
 pub fn metric(server: SocketAddr, counts: impl Fn(&str) -> bool) -> Result<i64> {
     let mut stream = TcpStream::connect(server)?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;

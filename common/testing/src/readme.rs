@@ -232,7 +232,7 @@ fn send(desk: &mut Desk, name: &str, number: usize, others: &mut [Running]) -> R
 struct Running<'a> {
     session: &'a Session<'a>,
     program: Program,
-    /// Those that it has shown.
+    /// The lines that it has shown so far.
     lines: Vec<String>,
 }
 
@@ -327,7 +327,7 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
         variables.push((name, value.replace(":2379", &format!(":{}", desk.address.port()))));
     }
     let words: Vec<&str> = words.collect();
-    // The program was built with that feature. If not, it says that it needs it.
+    // All programs are built already, so `--features` is left out.
     let words = TLS.iter().fold(words.join(" "), |words, tls| words.replacen(tls, "", 1));
     let words: Vec<&str> = words.split(' ').collect();
     let (name, rest) = match &words[..] {

@@ -1,4 +1,4 @@
-//! One right answer to the exercise `tidy`.
+//! One right response to the exercise `tidy`.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};
@@ -18,8 +18,9 @@ pub async fn tidy(client: &mut Client, folder: &str) -> Result<i64> {
             let delete = Txn::new()
                 .when([Compare::mod_revision(job.key(), CompareOp::Equal, job.mod_revision())])
                 .and_then([TxnOp::delete(job.key(), None)]);
-            let answer = within(REQUEST_TIMEOUT, client.txn(delete)).await.context("txn failed")?;
-            removed += i64::from(answer.succeeded());
+            let response =
+                within(REQUEST_TIMEOUT, client.txn(delete)).await.context("txn failed")?;
+            removed += i64::from(response.succeeded());
         }
     }
     Ok(removed)

@@ -18,9 +18,11 @@ pub async fn stay(
     within(REQUEST_TIMEOUT, client.put(key, "here", Some(on_lease))).await?;
     let mut stream = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease.id())).await;
     loop {
-        if let Ok((keeper, answers)) = &mut stream
+        if let Ok((keeper, responses)) = &mut stream
             && within(REQUEST_TIMEOUT, keeper.keep_alive()).await.is_ok()
-            && within(REQUEST_TIMEOUT, answers.message()).await.is_ok_and(|answer| answer.is_some())
+            && within(REQUEST_TIMEOUT, responses.message())
+                .await
+                .is_ok_and(|response| response.is_some())
         {
             registered(true);
             sleep(Duration::from_secs(ttl.unsigned_abs()) / 3).await;

@@ -16,15 +16,15 @@ pub async fn stay(
     let lease = within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await?;
     let on_lease = PutOptions::new().with_lease(lease.id());
     within(REQUEST_TIMEOUT, client.put(key, "here", Some(on_lease))).await?;
-    let (mut keeper, mut answers) =
+    let (mut keeper, mut responses) =
         within(REQUEST_TIMEOUT, client.lease_keep_alive(lease.id())).await?;
     registered(true);
     loop {
         sleep(Duration::from_secs(ttl.unsigned_abs()) / 3).await;
         let sent = within(REQUEST_TIMEOUT, keeper.keep_alive()).await;
-        match within(REQUEST_TIMEOUT, answers.message()).await {
-            Ok(answer) if sent.is_ok() => {
-                ensure!(answer.is_some_and(|answer| answer.ttl() > 0), "the lease is lost");
+        match within(REQUEST_TIMEOUT, responses.message()).await {
+            Ok(response) if sent.is_ok() => {
+                ensure!(response.is_some_and(|response| response.ttl() > 0), "the lease is lost");
             }
             _ => bail!("a renewal failed"),
         }

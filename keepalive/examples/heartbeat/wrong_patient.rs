@@ -20,8 +20,8 @@ pub async fn stay(
         registered(true);
         loop {
             sleep(Duration::from_secs(ttl.unsigned_abs()) / 3).await;
-            let answer = client.lease_keep_alive(lease.id()).await;
-            if let Err(Error::LeaseKeepAliveError(_)) = answer {
+            let response = client.lease_keep_alive(lease.id()).await;
+            if let Err(Error::LeaseKeepAliveError(_)) = response {
                 break; // the lease is lost
             }
         }

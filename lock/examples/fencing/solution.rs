@@ -1,4 +1,4 @@
-//! One right answer to the exercise `fencing`.
+//! One right response to the exercise `fencing`.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};
@@ -16,8 +16,8 @@ pub async fn add(client: &mut Client, session: &Session, lock: &str, key: &str) 
     // in between. If it is ours, nobody else has written under this lock since we read.
     let more = (number + 1).to_string();
     let put = Txn::new().when([guard.is_owner()]).and_then([TxnOp::put(key, more, None)]);
-    let answer = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?;
+    let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?;
 
     guard.unlock().await?;
-    Ok(answer.succeeded())
+    Ok(response.succeeded())
 }

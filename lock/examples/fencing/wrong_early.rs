@@ -12,7 +12,7 @@ pub async fn add(client: &mut Client, session: &Session, lock: &str, key: &str) 
     let guard = Mutex::new(session, lock).lock().await?;
     let more = (number + 1).to_string();
     let put = Txn::new().when([guard.is_owner()]).and_then([TxnOp::put(key, more, None)]);
-    let answer = within(REQUEST_TIMEOUT, client.txn(put)).await?;
+    let response = within(REQUEST_TIMEOUT, client.txn(put)).await?;
     guard.unlock().await?;
-    Ok(answer.succeeded())
+    Ok(response.succeeded())
 }

@@ -17,8 +17,8 @@ pub async fn stand(client: &Client, lock: &str, ttl: Duration, leads: impl Fn(bo
         loop {
             sleep(ttl / 10).await;
             let ours = Txn::new().when([guard.is_owner()]);
-            let answer = within(REQUEST_TIMEOUT, client.txn(ours)).await;
-            if answer.is_ok_and(|answer| !answer.succeeded()) {
+            let response = within(REQUEST_TIMEOUT, client.txn(ours)).await;
+            if response.is_ok_and(|response| !response.succeeded()) {
                 break;
             }
         }

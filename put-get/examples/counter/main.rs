@@ -86,7 +86,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         // On a busy machine this may happen, but not again and again.
         if unstaged == 3 && read(&mut client, key).await? == added {
             bail!(
-                "only {together} of {CLIENTS} clients has read the counter, the others wait for it; \
+                "only {together} of {CLIENTS} clients have read the counter, the others wait for it; \
                  they stand for {CLIENTS} programs on as many machines, which know nothing of each \
                  other but what etcd tells them"
             );

@@ -1,4 +1,4 @@
-//! One right answer to the exercise `counter`.
+//! One right response to the exercise `counter`.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};
@@ -15,8 +15,8 @@ pub async fn add(client: &mut Client, key: &str) -> Result<()> {
         let put = Txn::new()
             .when([Compare::mod_revision(key, CompareOp::Equal, kv.mod_revision())])
             .and_then([TxnOp::put(key, more, None)]);
-        let answer = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?;
-        if answer.succeeded() {
+        let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?;
+        if response.succeeded() {
             return Ok(());
         }
         // Another client was faster, so nothing was put. In each round one client succeeds, so
