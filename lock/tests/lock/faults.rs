@@ -7,10 +7,11 @@
 //!
 //! Five processes contend for one lock on a cluster of three. Whoever has it
 //! counts on in three resources: reads a number, works for a moment, writes the
-//! number plus one. Meanwhile contenders are killed (kill -9) or frozen past the
-//! end of their leases (SIGSTOP), and leaders of the cluster are killed. The
-//! seed, always printed, sets the order and the lengths; what exactly they
-//! interrupt differs from run to run all the same.
+//! number plus one. Meanwhile the holder is killed (kill -9) or frozen past the end
+//! of its lease (SIGSTOP), always between reading and writing, where it hurts; others
+//! are frozen wherever they are; and leaders of the cluster are killed. The seed, always
+//! printed, sets the order and the lengths; what exactly they interrupt differs from run
+//! to run all the same.
 //!
 //! No contender is asked whether it had the lock: one that was frozen believes so
 //! in good faith. The resources judge. A write that is not the next number has
@@ -25,7 +26,7 @@
 //! The last two must lose nothing, no token may be granted twice, and updates
 //! must flow again after each fault. That this judge can say no is shown by a
 //! second test, whose contenders do not lock; and a run whose faults did no harm
-//! to `plain` proves nothing, so it goes on, and fails if that does not help.
+//! to `plain` proves nothing, and fails.
 #![cfg(unix)] // freezing a process is not for Windows
 
 use std::collections::HashSet;
@@ -36,7 +37,7 @@ use std::process::{self, Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, mem, thread};
 
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, connect, within};
@@ -44,6 +45,7 @@ use etcd_client::{Client, Compare, Txn, TxnOp, WatchOptions};
 use etcd_server::{Cluster, Server, freeze};
 use fastrand::Rng;
 use lock::{Guard, Session};
+use testing::PATIENCE;
 use tokio::time::sleep;
 
 const CONTENDERS: usize = 5;
@@ -52,18 +54,9 @@ const CONTENDERS: usize = 5;
 const TTL: Duration = Duration::from_secs(1);
 const TIMING: [&str; 2] = ["--heartbeat-interval=50", "--election-timeout=500"];
 
-/// Updates must flow 2 s after healing, plus what a TTL costs: the TTL itself,
-/// the election timeout that a new leader adds to every lease, and the half
-/// second between two of etcd's looks at what has expired.
-const FLOW_LIMIT: Duration = Duration::from_secs(4);
-
-/// What happens, in any order, before it begins again.
-const FAULTS: [&str; 6] =
-    ["freeze", "freeze", "kill", "leader", "freeze and leader", "kill and leader"];
-
-/// For how long faults are made, and for how long at most if they did no harm.
-const ENOUGH: Duration = Duration::from_secs(22);
-const AT_MOST: Duration = Duration::from_secs(27);
+/// What happens, in any order.
+const FAULTS: [&str; 7] =
+    ["freeze", "freeze", "freeze", "kill", "leader", "freeze and leader", "kill and leader"];
 
 /// The key in etcd that is the third resource.
 const COUNTER: &str = "counter";
@@ -75,9 +68,10 @@ async fn no_update_is_lost_and_no_token_granted_twice() -> Result<()> {
     let dice = Rng::with_seed(seed.parse().context("TORTURE_SEED is not a number")?);
     let mut torture = Torture::start(dice)?;
 
-    let begin = Instant::now();
-    while begin.elapsed() < ENOUGH || begin.elapsed() < AT_MOST && !torture.could_have_done_harm() {
-        torture.round().await?;
+    let mut faults = FAULTS;
+    torture.dice.shuffle(&mut faults);
+    for fault in faults {
+        torture.round(fault).await?;
     }
     let summary = torture.summary();
     println!("{summary}");
@@ -85,9 +79,10 @@ async fn no_update_is_lost_and_no_token_granted_twice() -> Result<()> {
     torture.contenders.clear();
     let history = history(&torture.cluster.endpoints()).await?;
     println!("{} updates in etcd", history.len());
-    assert_eq!(torture.resources.seen().complaints(&history), [""; 0]);
+    let seen = torture.resources.seen();
+    assert_eq!(seen.complaints(&history), [""; 0]);
     ensure!(
-        torture.could_have_done_harm(),
+        seen.plain.lost > 0 && seen.refused > 0,
         "nothing could have gone wrong in this run, so it proves nothing: {summary}"
     );
     Ok(())
@@ -102,7 +97,7 @@ async fn without_locking_the_judge_finds_each_kind_of_damage() -> Result<()> {
         .map(|who| Contender::start(who, &endpoints, "off", &resources))
         .collect::<Result<Vec<_>>>()?;
     let damage = |seen: &Seen| seen.checked.lost > 20;
-    resources.wait("20 updates are lost", Duration::from_secs(10), damage)?;
+    resources.wait("20 updates are lost", damage)?;
 
     drop(contenders);
     let history = history(&endpoints).await?;
@@ -112,14 +107,12 @@ async fn without_locking_the_judge_finds_each_kind_of_damage() -> Result<()> {
     Ok(())
 }
 
-/// What is tortured, and what it went through.
+/// What is tortured.
 struct Torture {
     dice: Rng,
     cluster: Cluster,
     resources: Arc<Resources>,
     contenders: Vec<Contender>,
-    faults: Vec<&'static str>,
-    to_come: Vec<&'static str>,
 }
 
 impl Torture {
@@ -129,8 +122,6 @@ impl Torture {
             cluster: Cluster::start_with(&TIMING)?,
             resources: Arc::default(),
             contenders: Vec::new(),
-            faults: Vec::new(),
-            to_come: Vec::new(),
         };
         for who in 0..CONTENDERS {
             torture.contenders.push(torture.contender(who)?);
@@ -144,38 +135,32 @@ impl Torture {
     }
 
     /// Makes a fault, heals it, and waits until updates flow again.
-    async fn round(&mut self) -> Result<()> {
-        if self.to_come.is_empty() {
-            self.to_come = FAULTS.to_vec();
-        }
-        let next = self.dice.usize(..self.to_come.len());
-        let fault = self.to_come.swap_remove(next);
+    async fn round(&mut self, fault: &str) -> Result<()> {
         let [freezes, kills, leader_dies] =
             ["freeze", "kill", "leader"].map(|kind| fault.contains(kind));
-        let length = Duration::from_millis(self.dice.u64(..1500));
-        // Mostly it hits one between reading and writing, where it hurts.
-        let aimed = self.dice.u8(..4) > 0 || self.resources.seen().plain.lost == 0;
-        let mut who = self.dice.usize(..CONTENDERS);
-        if aimed {
-            let somebody = |seen: &Seen| seen.inside.is_some();
-            self.resources.wait("somebody has the lock", FLOW_LIMIT, somebody)?;
-            who = self.resources.seen().inside.unwrap_or(who);
-        }
+        let length = Duration::from_millis(self.dice.u64(..500));
 
-        let victim = &mut self.contenders[who].process;
-        let frozen = freezes.then(|| freeze(victim.id())).transpose()?;
+        let holder = self.resources.keep_reader_waiting()?;
+        let victim = &mut self.contenders[holder].process;
+        let mut frozen = Vec::new();
+        if freezes {
+            frozen.push(freeze(victim.id())?);
+        }
         if kills {
             victim.kill()?;
+        }
+        let another = self.dice.usize(..CONTENDERS);
+        if another != holder {
+            frozen.push(freeze(self.contenders[another].process.id())?);
         }
         let leader = self.cluster.leader().await?;
         if leader_dies {
             self.cluster.members[leader].kill()?;
         }
-        if freezes && aimed {
-            // Until its lease has run out and another goes on. If that takes too
-            // long, a leader may be missing: nothing is healed yet.
-            let _ = self.await_update();
-        }
+        self.resources.let_reader_go();
+        // If the holder cannot go on, until its lease has run out. A majority is there, and so
+        // is a contender that is neither frozen nor dead.
+        let pause = self.await_update()?;
         sleep(length).await;
 
         if leader_dies {
@@ -183,45 +168,28 @@ impl Torture {
         }
         drop(frozen);
         if kills {
-            self.contenders[who] = self.contender(who)?;
+            self.contenders[holder] = self.contender(holder)?;
         }
-        let pause = self.await_update()?;
-        println!("{fault}; {length:.1?} later healed, {pause:.1?} later an update");
-        self.faults.push(fault);
-
-        // Otherwise the next fault would always hit one that has just written.
-        sleep(Duration::from_millis(self.dice.u64(..300))).await;
+        let healed = self.await_update()?;
+        println!("{fault}: an update after {pause:.1?}; healed, {healed:.1?} later another");
         Ok(())
     }
 
     fn await_update(&self) -> Result<Duration> {
         let before = self.resources.seen().checked.updates;
-        let another = |seen: &Seen| seen.checked.updates > before;
-        self.resources.wait("there is an update", FLOW_LIMIT, another)
-    }
-
-    fn count(&self, kind: &str) -> usize {
-        self.faults.iter().filter(|fault| fault.contains(kind)).count()
+        self.resources.wait("there is an update", |seen| seen.checked.updates > before)
     }
 
     fn summary(&self) -> String {
-        let [freezes, kills, leaders] = ["freeze", "kill", "leader"].map(|kind| self.count(kind));
         let seen = self.resources.seen();
         format!(
-            "{freezes} freezes, {kills} kills, {leaders} leaders killed; \
-             plain: {} of {} updates lost; checked: {} of {} lost, {} requests refused",
+            "plain: {} of {} updates lost; checked: {} of {} lost, {} requests refused",
             seen.plain.lost,
             seen.plain.updates,
             seen.checked.lost,
             seen.checked.updates,
             seen.refused,
         )
-    }
-
-    fn could_have_done_harm(&self) -> bool {
-        let seen = self.resources.seen();
-        let every_kind = ["freeze", "kill", "leader"].iter().all(|kind| self.count(kind) > 0);
-        every_kind && seen.plain.lost > 0 && seen.refused > 0
     }
 }
 
@@ -258,12 +226,12 @@ async fn contend(locking: bool, line: &mut Line) -> Result<()> {
 
         line.ask(format!("enter {token}"))?;
         let plain = line.ask(format!("read plain {token}"))?;
-        let checked = line.ask(format!("read checked {token}"))?;
         let response = within(REQUEST_TIMEOUT, client.get(COUNTER, None)).await?;
         let counter = match response.kvs().first() {
             Some(kv) => kv.value_str()?.parse::<u64>()?,
             None => 0,
         };
+        let checked = line.ask(format!("read checked {token}"))?;
 
         sleep(Duration::from_millis(dice.u64(5..25))).await; // the work
 
@@ -366,8 +334,9 @@ struct Seen {
     /// All that were granted, and how often one was granted again.
     tokens: HashSet<i64>,
     granted_twice: u64,
-    /// The contender between reading and writing.
-    inside: Option<usize>,
+    /// Whether the next who reads is to be kept waiting for the answer, and who is.
+    stop_reader: bool,
+    stopped: Option<usize>,
     /// What a contender complained of last.
     trouble: String,
 }
@@ -388,8 +357,11 @@ impl Resources {
     fn serve(&self, who: usize, socket: UnixStream) -> Result<()> {
         let mut answers = socket.try_clone()?;
         for question in BufReader::new(socket).lines() {
-            let number = self.seen().answer(who, &question?)?;
+            let mut seen = self.seen();
+            let number = seen.answer(who, &question?)?;
             self.changed.notify_all();
+            let seen = self.changed.wait_while(seen, |seen| seen.stopped == Some(who));
+            drop(seen.expect("nobody panics while he has it"));
             match number {
                 Some(number) => writeln!(answers, "{number}")?,
                 None => writeln!(answers, "-")?,
@@ -399,18 +371,30 @@ impl Resources {
     }
 
     /// Waits until something is so; returns how long that took.
-    fn wait(&self, what: &str, limit: Duration, is_so: impl Fn(&Seen) -> bool) -> Result<Duration> {
+    fn wait(&self, what: &str, is_so: impl Fn(&Seen) -> bool) -> Result<Duration> {
         let begin = Instant::now();
         let (seen, end) = self
             .changed
-            .wait_timeout_while(self.seen(), limit, |seen| !is_so(seen))
+            .wait_timeout_while(self.seen(), PATIENCE, |seen| !is_so(seen))
             .expect("nobody panics while he has it");
         ensure!(
             !end.timed_out(),
-            "waited {limit:?} until {what}; a contender said last: {}",
+            "waited {PATIENCE:?} until {what}; a contender said last: {}",
             seen.trouble
         );
         Ok(begin.elapsed())
+    }
+
+    /// Waits until one has the lock and reads, and answers it no more: tells which one.
+    fn keep_reader_waiting(&self) -> Result<usize> {
+        self.seen().stop_reader = true;
+        self.wait("somebody reads", |seen| seen.stopped.is_some())?;
+        self.seen().stopped.context("it was let go")
+    }
+
+    fn let_reader_go(&self) {
+        self.seen().stopped = None;
+        self.changed.notify_all();
     }
 }
 
@@ -420,16 +404,18 @@ impl Seen {
         match words[..] {
             ["enter", token] => {
                 self.granted_twice += u64::from(!self.tokens.insert(token.parse()?));
-                self.inside = Some(who);
             }
             ["read" | "write", "checked", token, ..] if self.is_old(token.parse()?) => {
                 self.refused += 1;
             }
-            ["read", store, _] => return Ok(Some(self.store(store).number)),
-            ["write", store, _, number] => {
-                self.inside = None;
-                self.store(store).write(number.parse()?);
+            ["read", store, _] => {
+                // The last that a contender reads before it works and writes.
+                if store == "checked" && mem::take(&mut self.stop_reader) {
+                    self.stopped = Some(who);
+                }
+                return Ok(Some(self.store(store).number));
             }
+            ["write", store, _, number] => self.store(store).write(number.parse()?),
             _ => self.trouble = question.to_owned(),
         }
         Ok(None)
@@ -476,14 +462,14 @@ impl Store {
 /// Every number the key in etcd ever had, in order.
 async fn history(endpoints: &str) -> Result<Vec<u64>> {
     let mut client = Client::connect(endpoints.split(',').collect::<Vec<_>>(), None).await?;
-    let response = within(FLOW_LIMIT, client.get(COUNTER, None)).await?;
+    let response = within(PATIENCE, client.get(COUNTER, None)).await?;
     let last = response.kvs().first().map_or(0, |kv| kv.mod_revision());
     let from_the_start = WatchOptions::new().with_start_revision(1);
     let watch = client.watch(COUNTER, Some(from_the_start));
-    let mut changes = within(FLOW_LIMIT, watch).await?;
+    let mut changes = within(PATIENCE, watch).await?;
     let (mut history, mut revision) = (Vec::new(), 0);
     while revision < last {
-        let message = within(FLOW_LIMIT, changes.message()).await?;
+        let message = within(PATIENCE, changes.message()).await?;
         for event in message.context("the watch ended")?.events() {
             let kv = event.kv().context("an event without a key")?;
             history.push(kv.value_str()?.parse()?);
