@@ -24,7 +24,7 @@ const TTL: Duration = Duration::from_secs(2);
 fn main() -> Result<()> {
     let etcd = Server::start()?;
     let mut resources = [
-        Resource::new("no guard", ""),
+        Resource::new("no protection", ""),
         Resource::new("token on writes", "w"),
         Resource::new("token on reads and writes", "rw"),
         Resource::new("etcd transaction", ""), // etcd itself refuses
@@ -49,8 +49,8 @@ fn main() -> Result<()> {
     let lost = resources.map(|resource| {
         let lost = resource.updates - resource.number;
         match lost {
-            0 => println!("{}: held", resource.guard),
-            _ => println!("{}: broken, {lost} update lost", resource.guard),
+            0 => println!("{}: held", resource.protection),
+            _ => println!("{}: broken, {lost} update lost", resource.protection),
         }
         (resource.updates, lost)
     });
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
 /// A number, how it is protected, and how many updates it has accepted.
 #[derive(Default)]
 struct Resource {
-    guard: &'static str,
+    protection: &'static str,
     checks: &'static str,
     newest: i64,
     number: u64,
@@ -71,8 +71,8 @@ struct Resource {
 }
 
 impl Resource {
-    fn new(guard: &'static str, checks: &'static str) -> Resource {
-        Resource { guard, checks, ..Resource::default() }
+    fn new(protection: &'static str, checks: &'static str) -> Resource {
+        Resource { protection, checks, ..Resource::default() }
     }
 
     fn read(&mut self, token: i64) -> Option<u64> {

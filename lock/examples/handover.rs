@@ -54,7 +54,7 @@ async fn main() -> Result<()> {
             compete(&etcd, Kind::Ours, contenders, hold, &ours).await?;
         }
         let (rpc, ours) = (rpc.open(), ours.open());
-        println!("{contenders} contenders, each holds it {hold} ms");
+        println!("{contenders} contenders, each keeps it {hold} ms");
         println!("  Lock RPC      {rpc}\n  lock::Mutex   {ours}");
         let rate = ours.rate() / rpc.rate();
         let [p50, mean, p99] =
@@ -70,7 +70,7 @@ async fn main() -> Result<()> {
             meet(&etcd, Kind::Rpc, hold, &rpc).await?;
             meet(&etcd, Kind::Ours, hold, &ours).await?;
         }
-        println!("one holds it {hold} ms");
+        println!("one keeps it {hold} ms");
         let times = [("Lock RPC   ", rpc), ("lock::Mutex", ours)].map(|(name, score)| {
             let score = score.open();
             let [p50, mean, p99] = score.handover();

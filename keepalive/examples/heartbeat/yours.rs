@@ -26,7 +26,7 @@ pub async fn stay(
         within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await.context("grant failed")?;
     let on_lease = PutOptions::new().with_lease(lease.id());
     within(REQUEST_TIMEOUT, client.put(key, "here", Some(on_lease))).await.context("put failed")?;
-    let (mut keeper, _answers) = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease.id()))
+    let (mut keeper, _responses) = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease.id()))
         .await
         .context("keep-alive failed")?;
     registered(true);

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 #[test]
 fn prints_what_the_readme_shows() -> Result<()> {
-    testing::follow(include_str!("../../README.md"), include_str!("../../src/main.rs"))
+    testing::follow_sections(include_str!("../../README.md"), include_str!("../../src/main.rs"))
 }
 
 #[test]
