@@ -1,5 +1,5 @@
-//! What every chapter needs and none of them teaches: [`connect`] to etcd, and wait for a response
-//! [`within`] a limit.
+//! The code that every chapter needs, but that is no chapter's subject: it [`connect`]s to etcd, and waits
+//! for a response [`within`] a limit.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {

@@ -12,8 +12,8 @@ fn prints_what_the_readme_shows() -> Result<()> {
 fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let lost = "broken: 8 clients added 400, the counter says 50 (350 updates lost)";
     let unstaged = "no verdict: only 1 of 8 clients have read the counter, the others wait for it; \
-                    they stand for 8 programs on as many machines, which know nothing of each \
-                    other but what etcd tells them";
+                    they stand for 8 programs on 8 machines, and each knows about the others only \
+                    what etcd says";
     let nonsense = "no verdict: there is no answer called \"nonsense\"; there are: yours, solution, \
                     mistake, wrong_mutex, wrong_once; and there is: hint";
     let list = |missing, twice| {

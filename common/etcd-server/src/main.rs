@@ -108,7 +108,7 @@ async fn report(cluster: &mut Cluster) -> Result<()> {
                 println!("process {process} leads; kill it with: kill -9 {process}");
             }
             Some(_) => {}
-            None => println!("nobody leads: {} of 3 are no majority", cluster.members.len()),
+            None => println!("nobody leads: {} of 3 is not a majority", cluster.members.len()),
         }
         last = leader;
         let ended = loop {

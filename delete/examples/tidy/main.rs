@@ -78,7 +78,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         ensure!(staged || nth > 1, "tidy has asked etcd for nothing, so nothing was tried");
         if staged {
             println!(
-                "4 jobs were done; when etcd had responded to your request {nth}, 2 were started again"
+                "4 jobs were done; after the response to your request {nth}, two of them were started again"
             );
         } else {
             println!("4 jobs were done; tidy says that it removed {counted}");

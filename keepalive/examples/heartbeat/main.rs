@@ -78,7 +78,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let server = blocking(move || server.restart().map(|()| server)).await?;
     // The first request of the old client could use the connection that is gone.
     service.client = connect_to(server.address()).await?;
-    println!("the server is restarted; all leases begin anew");
+    println!("the server is restarted; all leases start again with their full TTL");
     // A restarted server gives each lease its TTL and an election timeout, 1 s. So when
     // this one has ended, all that were not renewed after the restart have ended too.
     service.put_control(TTL + 2).await?;

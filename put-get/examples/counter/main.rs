@@ -57,7 +57,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         wires.push(wire);
     }
     println!("{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times");
-    println!("each time, all of them have read it before one of them writes");
+    println!("each time, all of them have read it before any of them writes");
 
     let start = |client: &Client| {
         let (answer, mut client, key) = (scene.answer, client.clone(), key.to_owned());
@@ -87,8 +87,8 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         if unstaged == 3 && read(&mut client, key).await? == added {
             bail!(
                 "only {together} of {CLIENTS} clients have read the counter, the others wait for it; \
-                 they stand for {CLIENTS} programs on as many machines, which know nothing of each \
-                 other but what etcd tells them"
+                 they stand for {CLIENTS} programs on {CLIENTS} machines, and each knows about the \
+                 others only what etcd says"
             );
         }
     }
@@ -99,7 +99,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         0 => held(what),
         lost @ 1.. => broken(
             format!("{what} ({lost} updates lost)"),
-            "what others can do between your get and your put, and who would tell you",
+            "what others can do between your get and your put, and how you would notice it",
         ),
         _ => broken(
             format!("{what} ({} counted twice)", number - added),
