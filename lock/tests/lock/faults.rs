@@ -256,28 +256,28 @@ async fn contend(locking: bool, line: &mut Line) -> Result<()> {
 /// and ends when the test ends, however that ends.
 struct Line {
     socket: UnixStream,
-    answers: Receiver<String>,
+    replies: Receiver<String>,
 }
 
 impl Line {
     fn open() -> Result<Line> {
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let lines = BufReader::new(socket.try_clone()?).lines();
-        let (sender, answers) = mpsc::channel();
+        let (sender, replies) = mpsc::channel();
         thread::spawn(move || {
-            for answer in lines.map_while(Result::ok) {
-                let _ = sender.send(answer);
+            for reply in lines.map_while(Result::ok) {
+                let _ = sender.send(reply);
             }
             process::exit(0); // also when it waits for the lock, or for etcd
         });
-        Ok(Line { socket, answers })
+        Ok(Line { socket, replies })
     }
 
-    /// The answer is a number if one was asked for, and not refused.
+    /// The reply is a number if one was asked for, and not refused.
     fn ask(&mut self, question: String) -> Result<Option<u64>> {
         // In one piece: the next signal may be SIGKILL.
         self.socket.write_all((question + "\n").as_bytes())?;
-        Ok(self.answers.recv()?.parse().ok())
+        Ok(self.replies.recv()?.parse().ok())
     }
 }
 
@@ -334,7 +334,7 @@ struct Seen {
     /// All that were granted, and how often one was granted again.
     tokens: HashSet<i64>,
     granted_twice: u64,
-    /// Whether the next who reads is to be kept waiting for the answer, and who is.
+    /// Whether the next reader is to be kept waiting for its reply, and which one is.
     stop_reader: bool,
     stopped: Option<usize>,
     /// What a contender complained of last.
@@ -353,18 +353,18 @@ impl Resources {
         self.seen.lock().expect("nobody panics while he has it")
     }
 
-    /// Answers one contender, line by line, until it ends.
+    /// Replies to one contender, line by line, until it ends.
     fn serve(&self, who: usize, socket: UnixStream) -> Result<()> {
-        let mut answers = socket.try_clone()?;
+        let mut replies = socket.try_clone()?;
         for question in BufReader::new(socket).lines() {
             let mut seen = self.seen();
-            let number = seen.answer(who, &question?)?;
+            let number = seen.reply(who, &question?)?;
             self.changed.notify_all();
             let seen = self.changed.wait_while(seen, |seen| seen.stopped == Some(who));
             drop(seen.expect("nobody panics while he has it"));
             match number {
-                Some(number) => writeln!(answers, "{number}")?,
-                None => writeln!(answers, "-")?,
+                Some(number) => writeln!(replies, "{number}")?,
+                None => writeln!(replies, "-")?,
             }
         }
         Ok(())
@@ -385,7 +385,7 @@ impl Resources {
         Ok(begin.elapsed())
     }
 
-    /// Waits until one has the lock and reads, and answers it no more: tells which one.
+    /// Waits until a contender reads, keeps its reply, and tells which one it is.
     fn keep_reader_waiting(&self) -> Result<usize> {
         self.seen().stop_reader = true;
         self.wait("somebody reads", |seen| seen.stopped.is_some())?;
@@ -399,7 +399,7 @@ impl Resources {
 }
 
 impl Seen {
-    fn answer(&mut self, who: usize, question: &str) -> Result<Option<u64>> {
+    fn reply(&mut self, who: usize, question: &str) -> Result<Option<u64>> {
         let words: Vec<&str> = question.split(' ').collect();
         match words[..] {
             ["enter", token] => {

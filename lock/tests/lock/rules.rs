@@ -64,7 +64,7 @@ async fn ten_waiters_are_served_in_order_and_none_is_woken_for_another() -> Resu
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
     let mutex = Mutex::new(&session, NAME);
-    let mut held = mutex.lock().await?;
+    let mut guard = mutex.lock().await?;
     let mut waiters = Vec::new();
     for number in 0..WAITERS {
         waiters.push(waiter(&mutex));
@@ -74,10 +74,10 @@ async fn ten_waiters_are_served_in_order_and_none_is_woken_for_another() -> Resu
 
     let events = sent_to_watchers(&etcd)?;
     for waiter in waiters {
-        let before = held.token();
-        ensure!(held.unlock().await?);
-        held = waiter.await??;
-        ensure!(before < held.token());
+        let before = guard.token();
+        ensure!(guard.unlock().await?);
+        guard = waiter.await??;
+        ensure!(before < guard.token());
     }
     assert_eq!(sent_to_watchers(&etcd)? - events, WAITERS);
     Ok(())
@@ -89,20 +89,20 @@ async fn tasks_that_share_a_session_or_a_mutex_exclude_each_other() -> Result<()
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
     let (mutex, other) = (Mutex::new(&session, NAME), Mutex::new(&session, NAME));
-    let held = mutex.lock().await?;
+    let guard = mutex.lock().await?;
     ensure!(mutex.try_lock().await?.is_none());
     ensure!(other.try_lock().await?.is_none());
     queue_of(&mut client, 1).await?;
 
     let (first, second) = (waiter(&mutex), waiter(&other));
     queue_of(&mut client, 3).await?;
-    ensure!(held.unlock().await?);
-    let held = tokio::select! {
-        held = first => held??,
-        held = second => held??,
+    ensure!(guard.unlock().await?);
+    let guard = tokio::select! {
+        guard = first => guard??,
+        guard = second => guard??,
     };
     ensure!(mutex.try_lock().await?.is_none());
-    ensure!(held.unlock().await?);
+    ensure!(guard.unlock().await?);
     Ok(())
 }
 
@@ -118,13 +118,13 @@ async fn gos_mutex_and_etcdctl_lock_take_part_in_the_queue() -> Result<()> {
     let waiting = waiter(&mutex);
     queue_of(&mut client, 2).await?;
     go.unlock(&mut client).await?;
-    let held = waiting.await??;
+    let guard = waiting.await??;
 
     let go = Go::join(&mut client).await?;
     ensure!(!go.is_owner(&mut client).await?);
     let owner = &queue(&mut client).await?[0];
     ensure!(owner.starts_with(&format!("{NAME}/{:x}", session.lease())), "{owner}");
-    ensure!(held.unlock().await?);
+    ensure!(guard.unlock().await?);
     ensure!(go.is_owner(&mut client).await?);
     Ok(())
 }
@@ -146,9 +146,9 @@ async fn a_key_that_comes_again_behind_us_is_not_waited_for() -> Result<()> {
     let go = go.again(&mut client).await?;
     proxy.disconnect();
 
-    let held = timeout(PATIENCE, waiting).await???;
+    let guard = timeout(PATIENCE, waiting).await???;
     ensure!(!go.is_owner(&mut client).await?);
-    ensure!(held.unlock().await?);
+    ensure!(guard.unlock().await?);
     Ok(())
 }
 
@@ -160,11 +160,11 @@ async fn three_hundred_waiters_aborted_at_random_moments_leave_nothing() -> Resu
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
     let mutex = Mutex::new(&session, NAME);
-    let mut held = Some(Mutex::new(&session, NAME).lock().await?);
+    let mut guard = Some(Mutex::new(&session, NAME).lock().await?);
     let mut random = fastrand::Rng::with_seed(1);
     for number in 0..300 {
         if number == 150 {
-            held = None; // from here on they get the lock
+            guard = None; // from here on they get the lock
             queue_of(&mut client, 0).await?;
         }
         let waiting = waiter(&mutex);
@@ -172,7 +172,7 @@ async fn three_hundred_waiters_aborted_at_random_moments_leave_nothing() -> Resu
         waiting.abort();
     }
     queue_of(&mut client, 0).await?;
-    drop(held);
+    drop(guard);
     // Nothing that came late stays either: a new contender gets the lock.
     let other = Session::open(&client, LONG).await?;
     ensure!(timeout(PATIENCE, Mutex::new(&other, NAME).lock()).await??.unlock().await?);
@@ -184,14 +184,14 @@ async fn a_dropped_guard_and_a_closed_session_pass_the_lock_on() -> Result<()> {
     let etcd = Server::start()?;
     let client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
-    let held = Mutex::new(&s1, NAME).lock().await?;
+    let guard = Mutex::new(&s1, NAME).lock().await?;
     let waiting = waiter(&Mutex::new(&s2, NAME));
-    drop(held);
-    let held = timeout(PATIENCE, waiting).await???;
+    drop(guard);
+    let guard = timeout(PATIENCE, waiting).await???;
 
     let waiting = waiter(&Mutex::new(&s1, NAME));
     s2.close().await?;
-    ensure!(!held.unlock().await?, "the lock went with its session");
+    ensure!(!guard.unlock().await?, "the lock went with its session");
     timeout(PATIENCE, waiting).await???.unlock().await?;
     Ok(())
 }
@@ -201,12 +201,12 @@ async fn unlocking_never_frees_the_lock_of_another() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
-    let held = Mutex::new(&session, NAME).lock().await?;
+    let guard = Mutex::new(&session, NAME).lock().await?;
     // The same key, but not the same lock.
     let key = queue(&mut client).await?.remove(0);
     client.delete(&*key, None).await?;
     client.put(&*key, "", None).await?;
-    ensure!(!held.unlock().await?);
+    ensure!(!guard.unlock().await?);
     queue_of(&mut client, 1).await
 }
 
@@ -217,7 +217,7 @@ async fn a_waiter_whose_lease_is_gone_hears_it_while_it_waits() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, 3 * SHORT).await?);
-    let held = Mutex::new(&s1, NAME).lock().await?;
+    let guard = Mutex::new(&s1, NAME).lock().await?;
     let before = carried_out(&etcd)?;
     let waiting = waiter(&Mutex::new(&s2, NAME));
     // It has looked twice: when it joined, and when it watched. A third look, at its turn,
@@ -229,16 +229,16 @@ async fn a_waiter_whose_lease_is_gone_hears_it_while_it_waits() -> Result<()> {
     let error = timeout(2 * SHORT, waiting).await??.err().unwrap();
     assert_eq!(format!("{error:#}"), "cannot lock /my-lock/: the session is lost");
     ensure!(!s2.is_alive());
-    ensure!(held.unlock().await?);
+    ensure!(guard.unlock().await?);
 
     // Go's `Orphan`; a session that is dropped does the same.
-    let held = Mutex::new(&s1, NAME).lock().await?;
+    let guard = Mutex::new(&s1, NAME).lock().await?;
     let s3 = Session::open(&client, SHORT).await?;
     let waiting = waiter(&Mutex::new(&s3, NAME));
     queue_of(&mut client, 2).await?;
     s3.orphan();
     ensure!(timeout(PATIENCE, waiting).await??.is_err());
-    ensure!(held.unlock().await?);
+    ensure!(guard.unlock().await?);
     Ok(())
 }
 
@@ -248,12 +248,12 @@ async fn a_waiter_whose_key_is_gone_does_not_get_the_lock() -> Result<()> {
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
     let mutex = Mutex::new(&session, NAME);
-    let held = mutex.lock().await?;
+    let guard = mutex.lock().await?;
     let waiting = waiter(&mutex);
     queue_of(&mut client, 2).await?;
     let key = queue(&mut client).await?.remove(1);
     client.delete(key, None).await?;
-    ensure!(held.unlock().await?);
+    ensure!(guard.unlock().await?);
     ensure!(timeout(PATIENCE, waiting).await??.is_err());
     Ok(())
 }
@@ -263,10 +263,10 @@ async fn a_session_lives_beyond_its_ttl_and_is_lost_within_it() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, SHORT).await?;
-    let held = Mutex::new(&session, NAME).lock().await?;
+    let guard = Mutex::new(&session, NAME).lock().await?;
     ensure!(timeout(2 * SHORT, session.lost()).await.is_err());
     ensure!(session.is_alive());
-    ensure!(holds(&mut client, &held).await?);
+    ensure!(owns(&mut client, &guard).await?);
 
     let frozen = etcd.freeze()?;
     let begin = Instant::now();
@@ -277,7 +277,7 @@ async fn a_session_lives_beyond_its_ttl_and_is_lost_within_it() -> Result<()> {
     // etcd may know the lease still, but a lost session stays lost.
     queue_of(&mut client, 0).await?;
     ensure!(!session.is_alive());
-    ensure!(!held.unlock().await?);
+    ensure!(!guard.unlock().await?);
     Ok(())
 }
 
@@ -288,16 +288,16 @@ async fn a_session_outlives_the_token_of_its_user() -> Result<()> {
     let anna = ConnectOptions::new().with_user("anna", "secret").with_auto_token_refresh(true);
     let client = Client::connect([etcd.endpoint()], Some(anna)).await?;
     let session = Session::open(&client, 2 * SHORT).await?;
-    let held = Mutex::new(&session, NAME).lock().await?;
+    let guard = Mutex::new(&session, NAME).lock().await?;
     // etcd keeps its tokens in memory. The holder is busy and asks nothing of etcd.
     etcd.restart()?;
     ensure!(timeout(session.ttl(), session.lost()).await.is_err(), "it was not renewed");
-    ensure!(held.unlock().await?);
+    ensure!(guard.unlock().await?);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_renewal_that_is_answered_too_late_does_not_bring_the_session_back() -> Result<()> {
+async fn a_renewal_whose_response_is_late_does_not_bring_the_session_back() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
@@ -320,34 +320,34 @@ fn what_a_holder_writes_after_a_long_pause_is_refused_if_the_lock_is_checked() -
     let pausing = runtime::Builder::new_current_thread().enable_all().build()?;
     let running = runtime::Builder::new_current_thread().enable_all().build()?;
     let etcd = Server::start()?;
-    let (mut client, session, held) = pausing.block_on(async {
+    let (mut client, session, guard) = pausing.block_on(async {
         let client = connect(&etcd).await?;
         let session = Session::open(&client, SHORT).await?;
-        let held = Mutex::new(&session, NAME).lock().await?;
-        anyhow::Ok((client, session, held))
+        let guard = Mutex::new(&session, NAME).lock().await?;
+        anyhow::Ok((client, session, guard))
     })?;
 
     let (second, next) = running.block_on(async {
         let client = connect(&etcd).await?;
         let session = Session::open(&client, LONG).await?;
-        let held = timeout(PATIENCE, Mutex::new(&session, NAME).lock()).await??;
-        anyhow::Ok((session, held))
+        let guard = timeout(PATIENCE, Mutex::new(&session, NAME).lock()).await??;
+        anyhow::Ok((session, guard))
     })?;
-    ensure!(held.token() < next.token());
+    ensure!(guard.token() < next.token());
 
     pausing.block_on(async {
         ensure!(!session.is_alive(), "known without waiting for anything");
         // etcd accepts a plain write, whoever has the lock.
         client.put("plain", "late", None).await?;
-        ensure!(!holds(&mut client, &held).await?);
+        ensure!(!owns(&mut client, &guard).await?);
         // A resource that remembers the largest token it has seen.
         let seen = next.token();
-        ensure!(held.token() < seen, "would be refused");
-        ensure!(!held.unlock().await?);
+        ensure!(guard.token() < seen, "would be refused");
+        ensure!(!guard.unlock().await?);
         Ok(())
     })?;
     running.block_on(async {
-        ensure!(holds(&mut connect(&etcd).await?, &next).await?);
+        ensure!(owns(&mut connect(&etcd).await?, &next).await?);
         ensure!(next.unlock().await?);
         second.close().await
     })
@@ -366,12 +366,12 @@ async fn a_request_sent_again_finds_what_the_first_one_did() -> Result<()> {
     let waiting = waiter(&Mutex::new(&session, NAME));
     queue_of(&mut client, 1).await?;
     proxy.disconnect();
-    let held = timeout(PATIENCE, waiting).await???;
+    let guard = timeout(PATIENCE, waiting).await???;
     queue_of(&mut client, 1).await?;
-    ensure!(holds(&mut client, &held).await?);
+    ensure!(owns(&mut client, &guard).await?);
 
     proxy.lose_responses();
-    let unlocking = tokio::spawn(held.unlock());
+    let unlocking = tokio::spawn(guard.unlock());
     queue_of(&mut client, 0).await?;
     proxy.disconnect();
     ensure!(unlocking.await??, "the lock was ours until we unlocked it");
@@ -441,7 +441,7 @@ async fn holder_and_waiter_survive_a_crash_of_the_server_and_a_compaction() -> R
     let mut etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
-    let held = Mutex::new(&s1, NAME).lock().await?;
+    let guard = Mutex::new(&s1, NAME).lock().await?;
     let waiting = waiter(&Mutex::new(&s2, NAME));
     until(async || Ok(watchers(&etcd)? == 1)).await?;
 
@@ -452,9 +452,9 @@ async fn holder_and_waiter_survive_a_crash_of_the_server_and_a_compaction() -> R
     client.put("other", "", None).await?;
     // It watches again: so it has looked again, and not taken the end for its turn.
     until(async || Ok(watchers(&etcd)? == 1)).await?;
-    ensure!(holds(&mut client, &held).await?);
+    ensure!(owns(&mut client, &guard).await?);
     ensure!(!waiting.is_finished());
-    ensure!(held.unlock().await?);
+    ensure!(guard.unlock().await?);
     ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
     Ok(())
 }
@@ -464,7 +464,7 @@ async fn a_waiter_that_leaves_while_the_server_is_down_leaves_no_ghost() -> Resu
     let mut etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
-    let held = Mutex::new(&session, NAME).lock().await?;
+    let guard = Mutex::new(&session, NAME).lock().await?;
     let waiting = waiter(&Mutex::new(&session, NAME));
     queue_of(&mut client, 2).await?;
 
@@ -473,7 +473,7 @@ async fn a_waiter_that_leaves_while_the_server_is_down_leaves_no_ghost() -> Resu
     etcd.restart()?;
     let mut client = connect(&etcd).await?;
     queue_of(&mut client, 1).await?;
-    ensure!(holds(&mut client, &held).await?);
+    ensure!(owns(&mut client, &guard).await?);
     Ok(())
 }
 
@@ -495,9 +495,9 @@ async fn a_frozen_member_costs_neither_the_session_nor_the_lock() -> Result<()> 
     let begin = Instant::now();
     // Those that cannot be renewed are lost by then.
     while begin.elapsed() < 2 * SHORT {
-        let held = timeout(PATIENCE, Mutex::new(&sessions[0], NAME).lock()).await??;
+        let guard = timeout(PATIENCE, Mutex::new(&sessions[0], NAME).lock()).await??;
         let waiting = waiter(&Mutex::new(&sessions[1], NAME));
-        ensure!(held.unlock().await?);
+        ensure!(guard.unlock().await?);
         ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
     }
     let lost = sessions.iter().filter(|session| !session.is_alive()).count();
@@ -513,7 +513,7 @@ async fn ctrl_c_and_sigterm_close_the_sessions_of_the_program() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
-    let _held = Mutex::new(&session, NAME).lock().await?;
+    let _guard = Mutex::new(&session, NAME).lock().await?;
     for signal in ["INT", "TERM"] {
         let program = program(&etcd)?;
         queue_of(&mut client, 2).await?;
@@ -530,9 +530,9 @@ async fn ctrl_c_and_sigterm_close_the_sessions_of_the_program() -> Result<()> {
 #[tokio::test]
 async fn a_killed_holder_frees_the_lock_within_its_ttl_and_a_second() -> Result<()> {
     let etcd = Server::start()?;
-    let (_session, mutex, held, program, _) = program_that_waits(&etcd).await?;
+    let (_session, mutex, guard, program, _) = program_that_waits(&etcd).await?;
     let frozen = etcd_server::freeze(program.id())?;
-    ensure!(held.unlock().await?);
+    ensure!(guard.unlock().await?);
     ensure!(mutex.try_lock().await?.is_none(), "the program has it");
 
     let begin = Instant::now();
@@ -548,13 +548,13 @@ async fn a_killed_holder_frees_the_lock_within_its_ttl_and_a_second() -> Result<
 #[tokio::test]
 async fn a_killed_waiter_holds_nobody_up_for_longer_than_its_ttl_and_a_second() -> Result<()> {
     let etcd = Server::start()?;
-    let (_session, mutex, held, program, mut client) = program_that_waits(&etcd).await?;
+    let (_session, mutex, guard, program, mut client) = program_that_waits(&etcd).await?;
     let behind = waiter(&mutex);
     queue_of(&mut client, 3).await?;
 
     let begin = Instant::now();
     testing::signal("KILL", program.id())?;
-    ensure!(held.unlock().await?);
+    ensure!(guard.unlock().await?);
     ensure!(timeout(PATIENCE, behind).await???.unlock().await?);
     let took = begin.elapsed();
     ensure!(took < Duration::from_secs(5 + 1), "{took:?}");
@@ -569,10 +569,10 @@ async fn program_that_waits(
     let mut client = connect(etcd).await?;
     let session = Session::open(&client, LONG).await?;
     let mutex = Mutex::new(&session, NAME);
-    let held = mutex.lock().await?;
+    let guard = mutex.lock().await?;
     let program = program(etcd)?;
     queue_of(&mut client, 2).await?;
-    Ok((session, mutex, held, program, client))
+    Ok((session, mutex, guard, program, client))
 }
 
 /// Starts the chapter's program.
@@ -597,8 +597,8 @@ fn waiter(mutex: &Mutex) -> JoinHandle<Result<Guard>> {
     tokio::spawn(async move { mutex.lock().await })
 }
 
-/// Whether etcd carries out what demands that the lock is held.
-async fn holds(client: &mut Client, guard: &Guard) -> Result<bool> {
+/// Whether etcd carries out what demands that the lock is ours.
+async fn owns(client: &mut Client, guard: &Guard) -> Result<bool> {
     let put = TxnOp::put("guarded", "", None);
     Ok(client.txn(Txn::new().when([guard.is_owner()]).and_then([put])).await?.succeeded())
 }
