@@ -1,9 +1,9 @@
 //! Connecting, as the chapters do it: to one etcd or a cluster, with users, with TLS.
 #![allow(clippy::unwrap_used)] // also in what the tests share
 
+mod cluster; // first, as it takes longest
 mod connecting;
 mod failover;
-mod members;
 mod readme;
 #[cfg(feature = "tls-tests")]
 mod tls;

@@ -1,13 +1,8 @@
-//! The first page and the page of this crate, on a machine where no etcd runs yet.
+//! The page of this crate, on a machine where no etcd runs yet.
 
 use anyhow::Result;
 
 const README: &str = include_str!("../../README.md");
-
-#[test]
-fn the_first_page_shows_what_the_chapters_print() -> Result<()> {
-    testing::follow_from_nothing(include_str!("../../../README.md"), false)
-}
 
 #[test]
 fn the_page_of_this_crate_shows_what_the_chapters_print() -> Result<()> {

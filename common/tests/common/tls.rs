@@ -7,7 +7,7 @@ use etcd_client::Client;
 use etcd_server::{Cluster, Server, add_users};
 use testing::{Program, program_with};
 
-use crate::members::{Fault, Member, chapters_go_on};
+use crate::cluster::{Fault, Member, chapters_go_on};
 
 #[tokio::test]
 async fn chapters_with_tls_and_a_user_survive_the_leader() -> Result<()> {

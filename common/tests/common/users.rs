@@ -8,6 +8,9 @@ use etcd_server::{Server, add_users};
 use testing::{Program, program_at};
 use tokio::time::sleep;
 
+/// Makes each log-in quick. With the usual cost, a busy machine takes more than a second for one.
+const QUICK: &str = "--bcrypt-cost=4";
+
 async fn with_users(etcd: &Server) -> Result<Client> {
     let mut client = Client::connect([etcd.endpoint()], None).await?;
     client.user_add("a:b", "secret", None).await?;
@@ -26,7 +29,7 @@ fn start(etcd: &Server, chapter: &str, variables: &[(&str, &str)]) -> Result<Pro
 
 #[tokio::test]
 async fn a_user_is_let_in_and_others_are_told_why_not() -> Result<()> {
-    let etcd = Server::start()?;
+    let etcd = Server::start_with(&[QUICK])?;
     let put_get = |variables: &[_]| start(&etcd, "put-get", variables)?.end();
     // A name where none is needed does not matter.
     ensure!(put_get(&[("ETCDCTL_USER", "anna:secret")])?.0 == ["testkey,testvalues"]);
@@ -79,7 +82,7 @@ async fn a_user_is_let_in_and_others_are_told_why_not() -> Result<()> {
 
 #[tokio::test]
 async fn a_user_without_permission_is_told_so() -> Result<()> {
-    let etcd = Server::start()?;
+    let etcd = Server::start_with(&[QUICK])?;
     let mut client = with_users(&etcd).await?;
     client.role_revoke_permission("student", "testkey", None).await?;
     let below = RoleRevokePermissionOptions::new().with_prefix();
@@ -103,7 +106,7 @@ async fn a_user_without_permission_is_told_so() -> Result<()> {
 
 #[tokio::test]
 async fn a_token_that_has_expired_is_replaced() -> Result<()> {
-    let etcd = Server::start_with(&["--auth-token-ttl=1", "--bcrypt-cost=4"])?; // each log-in is quick
+    let etcd = Server::start_with(&["--auth-token-ttl=1", QUICK])?;
     with_users(&etcd).await?.put("/my-lock//another", "", None).await?;
     let lock = start(&etcd, "lock", &[("ETCDCTL_USER", "anna:secret")])?;
     // Longer than its sessions live without a renewal, and these come less often than tokens go.
@@ -121,7 +124,7 @@ async fn a_token_that_has_expired_is_replaced() -> Result<()> {
 
 #[tokio::test]
 async fn a_token_that_has_died_is_replaced() -> Result<()> {
-    let mut etcd = Server::start()?;
+    let mut etcd = Server::start_with(&[QUICK])?;
     with_users(&etcd).await?;
     let anna = [("ETCDCTL_USER", "anna:secret")];
     let watch = start(&etcd, "watch", &anna)?;

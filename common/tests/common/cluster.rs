@@ -77,6 +77,9 @@ pub async fn chapters_go_on(
         Fault::Frozen => (Some(cluster.members[0].freeze()?), "no answer"),
     };
 
+    keepalive.expect("ttl: 5")?;
+    drop(keepalive); // its lease runs out, and foo with it
+
     for (chapter, shown) in [("put-get", "testkey,testvalues"), ("delete", "deleted 1")] {
         let chapter = start(chapter)?;
         chapter.expect(&format!("without {victim}: {cause}"))?;
@@ -90,9 +93,6 @@ pub async fn chapters_go_on(
         "released lock for s1",
         "acquired lock for s2",
     ])?;
-    keepalive.expect("ttl: 5")?;
-    keepalive.expect("ttl: 5")?;
-    drop(keepalive); // its lease runs out, and foo with it
     lease.end_well(&["foo is gone"])?;
     watch.expect("lost the connection; watching again from revision 3")?;
     let change = |change| {
