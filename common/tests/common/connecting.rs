@@ -183,6 +183,25 @@ fn says_why_etcd_does_not_start() -> Result<()> {
 }
 
 #[test]
+fn a_program_that_was_moved_keeps_its_data_where_it_is_now() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let moved = tempfile::tempdir()?;
+    let program = moved.path().join("put-get");
+    fs::copy(desk.command("put-get")?.get_program(), &program)?;
+    fs::write(moved.path().join("CACHEDIR.TAG"), "")?; // as cargo marks its target folder
+    let mut chapter = Command::new(program);
+    chapter.env_clear().env("ETCD_LOCAL_PORT", desk.address.port().to_string());
+    let (lines, status) = Program::start(chapter)?.end()?;
+    lines.iter().for_each(|line| desk.note(line));
+    ensure!(status.success(), "{lines:#?}");
+    let data = format!("etcd-{}", desk.address.port());
+    ensure!(moved.path().join(&data).is_dir(), "{lines:#?}");
+    ensure!(!etcd_server::background_data(desk.address).exists(), "{lines:#?}");
+    drop(desk); // or the server would write into a folder that is gone
+    Ok(())
+}
+
+#[test]
 fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
     let mut desk = Desk::new()?;
     let chapter = desk.command("put-get")?;
