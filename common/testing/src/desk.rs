@@ -132,12 +132,14 @@ fn build() -> Result<PathBuf> {
     let test = env::current_exe()?;
     let folder = test.ancestors().nth(2).context("this test is in no folder")?;
     let profile = match folder.file_name().and_then(OsStr::to_str) {
-        None | Some("debug") => "dev",
+        None | Some("debug") => "test",
         Some(profile) => profile,
     };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    // As `cargo test` does, after which there is nothing to build. `cargo build` would build half of
+    // the dependencies again, with other features.
     cargo
-        .args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile])
+        .args(["test", "--no-run", "--quiet", "--workspace", "--profile", profile])
         .arg("--target-dir")
         .args(folder.parent())
         .current_dir(ROOT);
