@@ -77,9 +77,6 @@ pub async fn chapters_go_on(
         Fault::Frozen => (Some(cluster.members[0].freeze()?), "no answer"),
     };
 
-    keepalive.expect("ttl: 5")?;
-    drop(keepalive); // its lease runs out, and foo with it
-
     for (chapter, shown) in [("put-get", "testkey,testvalues"), ("delete", "deleted 1")] {
         let chapter = start(chapter)?;
         chapter.expect(&format!("without {victim}: {cause}"))?;
@@ -87,11 +84,14 @@ pub async fn chapters_go_on(
         chapter.end_well(&[])?;
     }
     client.delete("/my-lock//another", None).await?;
-    lock.end_well(&[
-        "acquired lock for s1",
-        "s2 is waiting",
-        "released lock for s1",
-        "acquired lock for s2",
+    lock.end_well(&LOCK)?;
+    keepalive.end_well(&[
+        "ttl: 5",
+        "ttl: 5",
+        "ttl: 5",
+        "foo is still there",
+        "no more renewals",
+        "foo is gone",
     ])?;
     lease.end_well(&["foo is gone"])?;
     watch.expect("lost the connection; watching again from revision 3")?;
@@ -103,6 +103,10 @@ pub async fn chapters_go_on(
     change(": PUT \"testkey\" : \"testvalues\"")?;
     change(": DELETE \"testkey\" : \"\"")
 }
+
+/// What the chapter `lock` prints.
+pub const LOCK: [&str; 4] =
+    ["acquired lock for s1", "s2 is waiting", "released lock for s1", "acquired lock for s2"];
 
 /// Waits until the chapter's program is in the queue, behind the key that was put for it.
 async fn until_two_wait(client: &mut Client) -> Result<()> {

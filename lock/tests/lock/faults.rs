@@ -48,6 +48,11 @@ use lock::{Guard, Session};
 use testing::PATIENCE;
 use tokio::time::sleep;
 
+/// Updates must flow 2 s after healing, plus what a TTL costs: the TTL itself, the election timeout
+/// that a new leader adds to every lease, and the half second between two of etcd's looks at what
+/// has expired.
+const FLOW_LIMIT: Duration = Duration::from_secs(4);
+
 const CONTENDERS: usize = 5;
 
 /// The shortest TTL; etcd grants it if the election timeout is short too.
@@ -177,7 +182,9 @@ impl Torture {
 
     fn await_update(&self) -> Result<Duration> {
         let before = self.resources.seen().checked.updates;
-        self.resources.wait("there is an update", |seen| seen.checked.updates > before)
+        let took = self.resources.wait("an update", |seen| seen.checked.updates > before)?;
+        ensure!(took < FLOW_LIMIT, "the next update took {took:?}");
+        Ok(took)
     }
 
     fn summary(&self) -> String {
