@@ -35,16 +35,19 @@ impl std::error::Error for RequestError {}
 pub fn is_refusal(error: &anyhow::Error) -> bool {
     match error.downcast_ref().map(|RequestError { error, .. }| error) {
         Some(Error::LeaseKeepAliveError(text)) => text == "lease not found",
-        Some(error) => matches!(
-            code(error),
+        Some(error) => match code(error) {
+            // Users or roles were changed while the request was on its way.
+            Some(Code::InvalidArgument) => !one_line(error).ends_with("auth store is old"),
+            // Otherwise there were too many requests.
+            Some(Code::ResourceExhausted) => one_line(error).ends_with("space exceeded"),
             Some(
-                Code::InvalidArgument
-                    | Code::NotFound // the lease
-                    | Code::PermissionDenied
-                    | Code::OutOfRange // the TTL
-                    | Code::Unauthenticated
-            )
-        ),
+                Code::NotFound // the lease
+                | Code::PermissionDenied
+                | Code::OutOfRange // the TTL
+                | Code::Unauthenticated,
+            ) => true,
+            _ => false,
+        },
         None => false,
     }
 }
