@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -31,6 +32,8 @@ struct Generation {
     /// What becomes of requests, and of responses.
     fates: [Fate; 2],
     has_paused: bool,
+    /// How much later requests arrive, and responses.
+    delays: [Duration; 2],
 }
 
 const REQUESTS: usize = 0;
@@ -89,6 +92,11 @@ impl Proxy {
         self.change(|generation| generation.fates[RESPONSES] = Fate::Lose);
     }
 
+    /// Makes what the server sends arrive so much later.
+    pub fn delay_responses(&self, delay: Duration) {
+        self.change(|generation| generation.delays[RESPONSES] = delay);
+    }
+
     /// Whether anything has come that is paused.
     pub fn has_paused(&self) -> bool {
         self.network.generations().last().is_some_and(|generation| generation.has_paused)
@@ -140,26 +148,33 @@ impl Network {
     }
 
     fn pass(&self, own: usize, way: usize, mut from: TcpStream, mut to: TcpStream) {
-        let mut bytes = [0; 4096];
-        loop {
-            let count = from.read(&mut bytes).unwrap_or(0); // an error is an end
+        let (sender, chunks) = mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            let mut count = 1;
+            while count > 0 {
+                count = from.read(&mut bytes).unwrap_or(0); // an error is an end
+                let _ = sender.send((Instant::now(), bytes[..count].to_vec()));
+            }
+        });
+        for (came, bytes) in chunks {
             let paused = |generations: &mut Vec<Generation>| {
                 let pause = generations[own].fates[way] == Fate::Pause;
-                generations[own].has_paused |= pause && count > 0;
+                generations[own].has_paused |= pause && !bytes.is_empty();
                 pause
             };
             let generations = self.changed.wait_while(self.generations(), paused);
             let generations = generations.unwrap_or_else(PoisonError::into_inner);
             let (fate, is_present) = (generations[own].fates[way], own == generations.len() - 1);
+            let delay = generations[own].delays[way];
             drop(generations);
-            if count == 0 {
+            thread::sleep((came + delay).saturating_duration_since(Instant::now()));
+            if bytes.is_empty() {
                 if is_present {
                     let _ = to.shutdown(Shutdown::Write); // it may have ended, too
                 }
-                return;
-            }
-            if fate == Fate::Pass {
-                let _ = to.write_all(&bytes[..count]); // if it has ended, it is read from, too
+            } else if fate == Fate::Pass {
+                let _ = to.write_all(&bytes); // if it has ended, it is read from, too
             }
         }
     }

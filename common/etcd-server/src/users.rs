@@ -19,7 +19,7 @@ pub async fn add_users(client: &mut Client) -> Result<()> {
         for key in ["testkey", "foo"] {
             client.role_grant_permission("student", Permission::read_write(key)).await?;
         }
-        for prefix in ["/my-lock/", "exercise/"] {
+        for prefix in ["/my-lock/", "session!", "exercise/"] {
             let below = Permission::read_write(prefix).with_prefix();
             client.role_grant_permission("student", below).await?;
         }

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use etcd_server::Proxy;
@@ -34,6 +34,24 @@ fn what_is_sent_over_a_cut_arrives_when_it_is_mended() -> Result<()> {
     ensure!(request == "request");
     ensure!(read(&mut client, 8)? == b"response");
     ensure!(other.read(&mut [0])? == 0);
+    Ok(())
+}
+
+#[test]
+fn late_responses_are_late_and_in_order() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let proxy = Proxy::to(listener.local_addr()?)?;
+    let (mut client, mut server) = connection(&proxy, &listener)?;
+
+    let delay = Duration::from_millis(300);
+    proxy.delay_responses(delay);
+    let sent = Instant::now();
+    for response in [b"first ", b"second"] {
+        server.write_all(response)?;
+        sleep(delay / 3);
+    }
+    ensure!(read(&mut client, 12)? == b"first second");
+    ensure!(sent.elapsed() > delay + delay / 3);
     Ok(())
 }
 
