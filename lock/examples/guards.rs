@@ -98,8 +98,7 @@ impl Resource {
 
 struct Holder {
     client: Client,
-    _session: Session, // without it nothing renews the lease
-    guard: Guard,
+    guard: Guard, // it keeps the session
     read: Vec<u64>,
 }
 
@@ -116,7 +115,7 @@ impl Holder {
         let mut read = read.collect::<Option<Vec<_>>>().context("a read was refused")?;
         read[3] = number(&mut client).await?;
         ensure!(session.is_alive(), "the session is lost");
-        Ok(Holder { client, _session: session, guard, read })
+        Ok(Holder { client, guard, read })
     }
 
     /// Writes each number plus one.

@@ -23,6 +23,7 @@
 
 mod interrupted;
 mod mutex;
+mod queue;
 mod session;
 
 pub use interrupted::unless_interrupted;

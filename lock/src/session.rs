@@ -1,14 +1,19 @@
 //! A session: the lease of one contender, and its renewals.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicI64};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, is_refusal, within};
+use common::{CONNECT_TIMEOUT, NO_LIMIT, REQUEST_TIMEOUT, is_refusal, within};
 use etcd_client::{Client, Error, Txn, TxnResponse};
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex as Turn, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::queue::Place;
 
 /// One contender for locks: a lease, and a task that renews it in the background.
 ///
@@ -18,15 +23,37 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 /// - if the program was killed, frozen or cut off: the TTL after the last renewal, and half a
 ///   second more at most. (A new leader of etcd starts the TTL again.)
 ///
-/// The renewals end when the last clone of the session is dropped.
-#[derive(Clone)]
+/// The renewals end when the session and all its guards are dropped. Its tasks run on the runtime
+/// on which it was opened.
 pub struct Session {
-    pub(crate) client: Arc<Client>,
-    pub(crate) lease: i64,
+    pub(crate) renewed: Arc<Renewed>,
+}
+
+/// What the session and its guards share: when the last of them is dropped, the renewals end.
+pub(crate) struct Renewed {
+    pub(crate) lease: Arc<Lease>,
+}
+
+impl Drop for Renewed {
+    fn drop(&mut self) {
+        self.lease.end();
+    }
+}
+
+/// The lease, as the session, its mutexes and its tasks know it.
+pub(crate) struct Lease {
+    pub(crate) client: Client,
+    pub(crate) id: i64,
     pub(crate) ttl: Duration,
-    pub(crate) numbers: Arc<AtomicU64>,
-    pub(crate) deadline: watch::Receiver<Instant>,
-    pub(crate) renewal: Option<Arc<JoinSet<()>>>, // `None` in a mutex and in a guard
+    pub(crate) runtime: Handle,
+    /// When etcd may end the lease if it is not renewed. `None`: the session is lost.
+    deadline: watch::Sender<Option<Instant>>,
+    /// The version of the session's mark in etcd, as we know it.
+    pub(crate) mark: AtomicI64,
+    /// The session's place in each queue that it is using.
+    places: Mutex<HashMap<String, Weak<Turn<Place>>>>,
+    /// Whose turn it is to look at a queue again.
+    looking: Turn<()>,
 }
 
 impl Session {
@@ -35,115 +62,213 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// etcd refuses, or does not respond within `ttl` or [`CONNECT_TIMEOUT`], whichever is shorter.
-    /// The last attempt takes up to twice [`REQUEST_TIMEOUT`] more.
+    /// etcd refuses, or does not respond within `ttl` or [`CONNECT_TIMEOUT`], whichever is shorter,
+    /// and up to [`REQUEST_TIMEOUT`] more.
     pub async fn open(client: &Client, ttl: Duration) -> Result<Session> {
         let limit = Instant::now() + ttl.min(CONNECT_TIMEOUT);
-        let (asked, grant) = loop {
+        // If an attempt without a response was granted a lease, it is not used and runs out.
+        let grant = || {
             let (asked, mut leases) = (Instant::now(), client.lease_client());
-            let grant = leases.grant(ttl.as_secs_f64().ceil() as i64, None);
-            match attempt(grant).await.context("cannot open a session")? {
-                Ok(grant) => break (asked, grant),
-                Err(error) if asked > limit => return Err(error).context("cannot open a session"),
-                Err(_) => {} // if etcd granted a lease, it is not used and runs out
-            }
+            let seconds = ttl.as_secs_f64().ceil() as i64;
+            async move { Ok((asked, leases.grant(seconds, None).await?)) }
         };
-        let (lease, ttl) = (grant.id(), Duration::from_secs(grant.ttl().unsigned_abs()));
-        let (tell, deadline) = watch::channel(asked + ttl);
-        let (client, numbers) = (Arc::new(client.clone()), Arc::default());
-        let session = Session { client, lease, ttl, numbers, deadline, renewal: None };
-        let renewal = JoinSet::from_iter([renew(session.clone(), tell)]);
-        Ok(Session { renewal: Some(Arc::new(renewal)), ..session })
+        let (granted, _) = persist(REQUEST_TIMEOUT, || Instant::now() < limit, grant).await;
+        let (asked, grant) = granted.context("cannot open a session")?;
+        let ttl = Duration::from_secs(grant.ttl().unsigned_abs());
+        let lease = Arc::new(Lease {
+            client: client.clone(),
+            id: grant.id(),
+            ttl,
+            runtime: Handle::current(),
+            deadline: watch::Sender::new(Some(asked + ttl)),
+            mark: AtomicI64::new(0),
+            places: Mutex::default(),
+            looking: Turn::default(),
+        });
+        tokio::spawn(renew(Arc::clone(&lease)));
+        Ok(Session { renewed: Arc::new(Renewed { lease }) })
     }
 
     /// Returns the id of the lease. In hexadecimal it is a part of the session's keys in the queue.
     pub fn lease(&self) -> i64 {
-        self.lease
+        self.renewed.lease.id
     }
 
     /// Returns the TTL that etcd granted.
     pub fn ttl(&self) -> Duration {
-        self.ttl
+        self.renewed.lease.ttl
     }
 
     /// Returns whether the lease still lives, by the local clock. This is only a hint: the lease
     /// can end just after this call, and the local clock stands still while a laptop sleeps.
     pub fn is_alive(&self) -> bool {
-        self.deadline.has_changed().is_ok() && Instant::now() < *self.deadline.borrow()
+        self.renewed.lease.is_alive()
     }
 
     /// Waits until the session is lost: etcd says that the lease is gone, or no renewal was
     /// confirmed in time for a TTL. A lost session stays lost.
     pub async fn lost(&self) {
-        let _ = self.deadline.clone().wait_for(|_| false).await; // until the renewal ends
+        self.renewed.lease.lost().await;
     }
 
-    /// Ends the session and revokes its lease, so that its locks are free at once.
+    /// Ends the session and revokes its lease, so that its locks are free at once. Asks again if
+    /// etcd does not respond. If this future is dropped, the session has ended all the same, and
+    /// its lease runs out.
     ///
     /// # Errors
     ///
-    /// The lease was gone before, etcd cannot be reached, or it does not respond within the TTL. If
-    /// etcd still has the lease, the lease runs out.
+    /// The lease was gone before, etcd refuses, or it does not respond within the TTL. If etcd still
+    /// has the lease, the lease runs out.
     pub async fn close(self) -> Result<()> {
-        drop(self.renewal); // waiters in this session get their error now, before etcd responds
-        let revoked = within(self.ttl, self.client.lease_client().revoke(self.lease)).await;
-        revoked.map(drop).context("cannot revoke the session's lease")
+        let lease = &self.renewed.lease;
+        lease.end(); // waiters in this session get their error now, before etcd responds
+        let limit = Instant::now() + lease.ttl;
+        let revoke = || {
+            let (mut leases, id) = (lease.client.lease_client(), lease.id);
+            async move { leases.revoke(id).await }
+        };
+        match persist(REQUEST_TIMEOUT, || Instant::now() < limit, revoke).await {
+            // An earlier attempt has revoked it, and got no response.
+            (Err(error), true) if is_gone(&error) => Ok(()),
+            (revoked, _) => revoked.map(drop).context("cannot revoke the session's lease"),
+        }
     }
 
-    /// Ends the session, but not its lease. Returns the id of the lease. The locks stay locked
-    /// until the lease runs out. The caller may renew it. Another clone of the session renews it
-    /// anyway.
+    /// Ends the session with all its guards, but not its lease. Returns the id of the lease. The
+    /// locks stay locked until the lease runs out. The caller may renew it.
     pub fn orphan(self) -> i64 {
-        self.lease
+        self.renewed.lease.end();
+        self.lease()
+    }
+}
+
+impl Lease {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.deadline.borrow().is_some_and(|end| Instant::now() < end)
+    }
+
+    pub(crate) async fn lost(&self) {
+        let mut deadline = self.deadline.subscribe();
+        loop {
+            let Some(end) = *deadline.borrow_and_update() else { return };
+            if timeout_at(end, deadline.changed()).await.is_err() {
+                return; // nothing has changed until the end
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.deadline.send_replace(None);
+    }
+
+    /// Notes that etcd has confirmed a renewal. It starts the TTL again when the renewal arrives, which
+    /// is later than it was `sent`.
+    fn prolong(&self, sent: Instant) {
+        self.deadline.send_if_modified(|deadline| match deadline {
+            // A response after the deadline does not count, even if etcd still has the lease.
+            Some(end) if Instant::now() < *end => {
+                *end = (*end).max(sent + self.ttl);
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Returns the session's place in the queue of this name: one for all tasks of the session.
+    pub(crate) fn place(self: &Arc<Lease>, name: &str) -> Arc<Turn<Place>> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(name).and_then(Weak::upgrade) {
+            return place;
+        }
+        places.retain(|_, place| place.strong_count() > 0);
+        let place = Arc::new(Turn::new(Place::new(self, name)));
+        places.insert(name.to_owned(), Arc::downgrade(&place));
+        place
     }
 
     /// Sends a transaction, and retries until etcd responds or the session is lost. Returns the
     /// response, and whether the transaction was sent more than once. If it was, etcd may carry it
     /// out more than once, also later. Fails if etcd refuses it.
     pub(crate) async fn txn(&self, txn: Txn) -> Result<(TxnResponse, bool)> {
-        let (mut kv, mut repeated) = (self.client.kv_client(), false);
-        loop {
-            match attempt(kv.txn(txn.clone())).await? {
-                Ok(response) => return Ok((response, repeated)),
-                Err(error) if !self.is_alive() => return Err(error),
-                Err(_) => repeated = true,
-            }
-        }
+        let send = || {
+            let (mut kv, txn) = (self.client.kv_client(), txn.clone());
+            async move { kv.txn(txn).await }
+        };
+        let (response, repeated) = persist(REQUEST_TIMEOUT, || self.is_alive(), send).await;
+        Ok((response?, repeated))
+    }
+
+    /// Waits until a waiter of this session shall look at its queue again: after 3 s, or half the
+    /// TTL if that is shorter. If many wait, they take turns, at most 20 per second.
+    pub(crate) async fn time_to_look(&self) {
+        sleep(Duration::from_secs(3).min(self.ttl / 2)).await;
+        let _turn = self.looking.lock().await;
+        sleep(PAUSE).await;
     }
 }
 
-/// Sends a request. Returns an outer error if etcd refuses: a retry does not help. Returns an inner
-/// error after a pause, if a retry can help.
-async fn attempt<T>(request: impl Future<Output = Result<T, Error>>) -> Result<Result<T>> {
-    match within(REQUEST_TIMEOUT, request).await {
-        Err(error) if !is_refusal(&error) => {
-            // A member may be down or frozen, or the cluster elects a leader.
-            sleep(Duration::from_millis(50)).await;
-            Ok(Err(error))
+/// Before the next attempt: a member may be down, or the cluster elects a leader.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Sends a request again after each `step`, until etcd responds to one of the attempts or refuses
+/// it, or we must not `go_on`. Also returns whether there was more than one attempt.
+async fn persist<T: Send + 'static, R>(
+    step: Duration,
+    go_on: impl Fn() -> bool,
+    request: impl Fn() -> R,
+) -> (Result<T>, bool)
+where
+    R: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    let (mut attempts, mut count) = (JoinSet::new(), 0);
+    loop {
+        // The first and every other attempt is given up soon, which makes the client's channel go on
+        // to the next member: this one may be frozen. The attempts between wait for a slow etcd.
+        let limit = if count % 2 == 0 { step } else { NO_LIMIT };
+        attempts.spawn(within(limit, request()));
+        count += 1;
+        let response = tokio::select! {
+            Some(Ok(response)) = attempts.join_next() => response,
+            none = within(step, pending()) => none,
+        };
+        match response {
+            Err(error) if !is_refusal(&error) && go_on() => sleep(PAUSE).await,
+            response => return (response, count > 1),
         }
-        response => response.map(Ok),
     }
 }
 
 /// Renews the lease every third of its TTL, until it is lost. Go's client does this silently.
-async fn renew(session: Session, deadline: watch::Sender<Instant>) {
-    let mut client = session.client.lease_client();
-    let mut next = *deadline.borrow() - session.ttl * 2 / 3;
-    while session.is_alive() {
-        sleep_until(next).await;
-        // etcd starts the TTL again when the renewal arrives, which is later than now.
-        let sent = Instant::now();
-        // Leaves time for ten attempts: a member may be frozen, or the cluster has no leader.
-        next = (sent + session.ttl / 15).min(*deadline.borrow());
-        // Each renewal has a stream of its own, so no stream has to be repaired.
-        match timeout_at(next, client.keep_alive(session.lease)).await {
-            Ok(Err(Error::LeaseKeepAliveError(_))) => return, // etcd does not have this lease
-            // A response after the deadline does not count, even if etcd still has the lease.
-            Ok(Ok(_)) if session.is_alive() => {
-                deadline.send_replace(sent + session.ttl);
-                next = sent + session.ttl / 3;
+async fn renew(lease: Arc<Lease>) {
+    let (ttl, mut next) = (lease.ttl, lease.ttl / 3);
+    loop {
+        let renewal = async {
+            sleep(next).await;
+            let keep_alive = || {
+                // Each renewal has a stream of its own, so no stream has to be repaired.
+                let (mut leases, id, sent) =
+                    (lease.client.lease_client(), lease.id, Instant::now());
+                async move { leases.keep_alive(id).await.map(|_| sent) }
+            };
+            persist(ttl / 15, || lease.is_alive(), keep_alive).await.0
+        };
+        let renewed = tokio::select! {
+            biased; // after a pause of this program nothing must renew a lost session
+            () = lease.lost() => return,
+            renewed = renewal => renewed,
+        };
+        next = match renewed {
+            Ok(sent) => {
+                lease.prolong(sent);
+                (ttl / 3).saturating_sub(sent.elapsed())
             }
-            _ => {}
-        }
+            Err(error) if is_gone(&error) => return lease.end(),
+            Err(_) => ttl / 15,
+        };
     }
+}
+
+/// Whether etcd does not have the lease.
+fn is_gone(error: &anyhow::Error) -> bool {
+    error.to_string().ends_with("lease not found")
 }

@@ -4,4 +4,8 @@
 // Tests are begun in the order of their names. The longest is in the first module.
 mod chapter;
 mod faults;
+mod network;
+mod program;
 mod rules;
+mod sessions;
+mod support;

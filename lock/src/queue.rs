@@ -1,0 +1,193 @@
+//! The queue: the keys in etcd. The oldest key owns the lock.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use anyhow::{Context, Result, bail};
+use common::REQUEST_TIMEOUT;
+use etcd_client::{
+    Compare, CompareOp, Error, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn,
+    TxnOp, TxnOpResponse,
+};
+use tokio::time::timeout;
+
+use crate::session::Lease;
+
+/// The place of a session in a queue, for one of its tasks at a time.
+///
+/// A request that puts our key may arrive late, for instance from a member that was frozen. Then it
+/// must not put a key that nobody knows of: everybody would wait for it. So each such request has the
+/// condition that the session's mark, a key beside the queues, has a certain version. Who leaves
+/// while a request may be on its way raises the version.
+pub(crate) struct Place {
+    pub(crate) lease: Arc<Lease>,
+    queue: String, // what the keys in the queue begin with
+    pub(crate) key: String,
+    mark: String,             // without a slash, so that it is in no queue
+    pub(crate) revision: i64, // the one in which etcd created our key; 0: none that we know of
+    sent: Option<i64>,        // the version that is demanded by a request that may be on its way
+    polls: bool,              // whether we wait without a watch
+}
+
+impl Place {
+    pub(crate) fn new(lease: &Arc<Lease>, name: &str) -> Place {
+        let (lease, queue) = (Arc::clone(lease), format!("{name}/"));
+        let key = format!("{queue}{:x}", lease.id); // as Go's
+        let mark = format!("session!{:x}", lease.id);
+        Place { lease, queue, key, mark, revision: 0, sent: None, polls: false }
+    }
+
+    /// Returns whether the lock is ours. With `wait`, waits until it is.
+    pub(crate) async fn acquire(&mut self, wait: bool) -> Result<bool> {
+        self.leave().await?; // if the task before us could not
+        self.polls = false;
+        let mut older = self.look(wait).await?;
+        while let (Some(key), true) = (&older, wait) {
+            older = self.wait(key.clone()).await?;
+        }
+        Ok(older.is_none())
+    }
+
+    /// Joins the queue, if we are not in it; without `wait` only if nobody is. Returns the key before
+    /// ours; `None` means that the lock is ours. Fails if our own key is gone.
+    async fn look(&mut self, wait: bool) -> Result<Option<Vec<u8>>> {
+        // Reads the youngest keys of the queue (limit 0: all), without those younger than ours.
+        let queue = |limit| {
+            let keys = GetOptions::new().with_prefix().with_keys_only().with_limit(limit);
+            let youngest = keys.with_sort(SortTarget::Create, SortOrder::Descend);
+            TxnOp::get(&*self.queue, Some(youngest.with_max_create_revision(self.revision)))
+        };
+        if self.revision != 0 {
+            let (response, _) = self.lease.txn(Txn::new().and_then([queue(2)])).await?;
+            let keys = get(response.op_responses().pop())?;
+            let (_, older) = self.find(&keys).context("our key in the queue is gone")?;
+            return Ok(older);
+        }
+        loop {
+            let absent = |key: &str| Compare::create_revision(key, CompareOp::Equal, 0);
+            let free = if wait { absent(&self.key) } else { absent(&self.queue).with_prefix() };
+            let version = self.lease.mark.load(SeqCst);
+            // If the first attempt got no response, the second one finds the key of the first.
+            let join = Txn::new()
+                .when([free, self.mark_has(version)])
+                .and_then([self.put(&self.key), queue(2)])
+                .or_else([TxnOp::get(&*self.mark, None), queue(0)]);
+            self.sent = Some(version);
+            let (response, repeated) = self.lease.txn(join).await?;
+            if !repeated {
+                self.sent = None;
+            }
+            let mut responses = response.op_responses();
+            let keys = get(responses.pop())?;
+            if let Some((revision, older)) = self.find(&keys) {
+                self.revision = revision;
+                return Ok(older);
+            }
+            if self.found_mark(responses.pop())? == version {
+                return Ok(keys.kvs().first().map(|kv| kv.key().to_vec())); // of somebody else
+            }
+            // Another task of the session has raised the mark, and etcd has refused to put our key.
+            self.sent = None;
+        }
+    }
+
+    /// Waits until the key before ours is deleted, or it is time to look anew. Returns the key that
+    /// is before ours then.
+    async fn wait(&mut self, older: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        let lease = Arc::clone(&self.lease);
+        // Each watch takes a stream of the connection. If etcd allows no more of them, also not for
+        // renewals, some waiters have to do without: not all, so they have different limits.
+        let limit = REQUEST_TIMEOUT.min(lease.ttl / 6) * (8 + lease.id as u32 % 8) / 8;
+        let watch = async {
+            // Watches from now on. Go and etcd's Lock RPC watch from a revision in the past, and etcd
+            // serves such watches every 100 ms only.
+            let mut watch = lease.client.watch_client().watch(&*older, None).await?;
+            watch.message().await?; // confirms it
+            Ok::<_, Error>(watch)
+        };
+        if !self.polls
+            && let Ok(Ok(mut watch)) = timeout(limit, watch).await
+            && let Ok(now) = timeout(limit, self.look(true)).await
+        {
+            let now = now?; // tells what happened before the watch
+            if now.as_ref() != Some(&older) {
+                return Ok(now);
+            }
+            let changed = tokio::select! {
+                _ = watch.message() => true, // deleted; or the watch has ended, which proves nothing
+                () = lease.time_to_look() => false, // its member may be frozen: watch anew
+            };
+            drop(watch);
+            return if changed { self.look(true).await } else { Ok(now) };
+        }
+        self.polls = true;
+        lease.time_to_look().await;
+        self.look(true).await
+    }
+
+    /// Leaves the queue, if we are in it. Returns whether the lock was ours.
+    pub(crate) async fn leave(&mut self) -> Result<bool> {
+        let known = self.revision;
+        let raised = self.raise().await;
+        if self.revision == 0 {
+            return raised.map(|()| false);
+        }
+        let ours = Compare::create_revision(&*self.key, CompareOp::Equal, self.revision);
+        let delete = Txn::new().when([ours]).and_then([TxnOp::delete(&*self.key, None)]);
+        let (response, repeated) = self.lease.txn(delete).await?;
+        // If the session lives, an earlier attempt has deleted the key, and got no response.
+        let deleted = response.succeeded() || repeated && self.lease.is_alive();
+        let same = self.revision == known;
+        self.revision = 0;
+        raised.map(|()| deleted && same)
+    }
+
+    /// Makes sure that no request of ours is still on its way: raises the version of the mark, so
+    /// that etcd refuses what demands the old one. Then the key that etcd has is the last.
+    async fn raise(&mut self) -> Result<()> {
+        let Some(version) = self.sent else { return Ok(()) };
+        let reads = [TxnOp::get(&*self.key, None), TxnOp::get(&*self.mark, None)];
+        let [key, mark] = reads.clone();
+        let txn = Txn::new()
+            .when([self.mark_has(version)])
+            .and_then([self.put(&self.mark), key, mark])
+            .or_else(reads); // it was raised
+        let (response, _) = self.lease.txn(txn).await?;
+        let mut responses = response.op_responses();
+        self.found_mark(responses.pop())?;
+        let key = get(responses.pop())?;
+        self.revision = key.kvs().first().map_or(0, |kv| kv.create_revision());
+        self.sent = None;
+        Ok(())
+    }
+
+    /// Finds our key among the youngest first. Returns the revision in which etcd created it, and the
+    /// key before it.
+    fn find(&self, keys: &GetResponse) -> Option<(i64, Option<Vec<u8>>)> {
+        let mut keys = keys.kvs().iter();
+        let ours = keys.find(|kv| kv.key() == self.key.as_bytes())?;
+        Some((ours.create_revision(), keys.next().map(|kv| kv.key().to_vec())))
+    }
+
+    fn put(&self, key: &str) -> TxnOp {
+        TxnOp::put(key, "", Some(PutOptions::new().with_lease(self.lease.id)))
+    }
+
+    fn mark_has(&self, version: i64) -> Compare {
+        Compare::version(&*self.mark, CompareOp::Equal, version)
+    }
+
+    /// Reads the version of the mark from a response, and remembers it for the next request.
+    fn found_mark(&self, response: Option<TxnOpResponse>) -> Result<i64> {
+        let version = get(response)?.kvs().first().map_or(0, |kv| kv.version());
+        self.lease.mark.store(version, SeqCst);
+        Ok(version)
+    }
+}
+
+fn get(response: Option<TxnOpResponse>) -> Result<GetResponse> {
+    match response {
+        Some(TxnOpResponse::Get(found)) => Ok(found),
+        _ => bail!("etcd's response lacks what was read"),
+    }
+}
