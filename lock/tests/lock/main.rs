@@ -4,6 +4,7 @@
 // Tests are begun in the order of their names. The longest is in the first module.
 mod chapter;
 mod faults;
+mod late;
 mod network;
 mod program;
 mod rules;
