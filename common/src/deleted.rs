@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use etcd_client::{Client, EventType, WatchOptions};
 
 use crate::connect::reconnect;
+use crate::error::unless_lost;
 use crate::within::{NO_LIMIT, REQUEST_TIMEOUT, within};
 
 /// Waits until etcd has deleted `key`, without a limit. The chapter `watch` shows what this is made
@@ -36,9 +37,9 @@ async fn watch_deletion(client: &mut Client, key: &str) -> Result<bool> {
     ensure!(kv.lease() != 0, "{key} is on no lease: it stays");
     // From the revision after the get, so that no change falls between the two.
     let next = response.header().map_or(0, |header| header.revision() + 1);
-    let from = WatchOptions::new().with_start_revision(next);
+    let from = WatchOptions::new().with_start_revision(next).with_fragment();
     let mut stream = within(REQUEST_TIMEOUT, client.watch(key, Some(from))).await?;
-    while let Ok(Some(response)) = within(NO_LIMIT, stream.message()).await {
+    while let Some(Some(response)) = unless_lost(within(NO_LIMIT, stream.message()).await)? {
         let start = response.compact_revision();
         ensure!(start == 0, "revision {next} is compacted: history begins at {start}");
         ensure!(!response.canceled(), "watch cancelled: {}", response.cancel_reason());

@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
+use anyhow::Result;
 use etcd_client::Error;
 use tonic::Code;
 
@@ -43,12 +44,24 @@ pub fn is_refusal(error: &anyhow::Error) -> bool {
             Some(
                 Code::NotFound // the lease
                 | Code::PermissionDenied
-                | Code::OutOfRange // the TTL
+                | Code::OutOfRange // the TTL, or the size of the response
                 | Code::Unauthenticated,
             ) => true,
             _ => false,
         },
         None => false,
+    }
+}
+
+/// Turns an error after which it may help to connect again, such as a lost connection, into `None`.
+///
+/// # Errors
+///
+/// etcd has refused the request, or the client a response that is too large ([`is_refusal`]).
+pub fn unless_lost<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if !is_refusal(&error) => Ok(None),
+        result => result.map(Some),
     }
 }
 

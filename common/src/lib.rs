@@ -11,8 +11,8 @@
 //! # }
 //! ```
 //!
-//! The chapters that wait for a key to go use [`deleted`], and those with a stream [`reconnect`] when it
-//! is lost. The rest is for programs that do more than a chapter does.
+//! The chapters that wait for a key to go use [`deleted`]. Those with a stream use [`unless_lost`], and
+//! [`reconnect`] when it is lost. The rest is for programs that do more than a chapter does.
 
 // A module imports only from those after it in this list:
 // deleted, connect, health, failover, within, settings, tls, error.
@@ -27,7 +27,7 @@ mod within;
 
 pub use connect::{connect, connect_through, connect_to, connect_to_through, reconnect};
 pub use deleted::deleted;
-pub use error::{RequestError, is_refusal};
+pub use error::{RequestError, is_refusal, unless_lost};
 pub use failover::Failover;
 pub use settings::CONNECT_TIMEOUT;
 pub use within::{NO_LIMIT, REQUEST_TIMEOUT, within};

@@ -10,7 +10,7 @@ use std::io::{Write, stdout};
 
 use anyhow::{Context, Result, ensure};
 use bstr::BStr;
-use common::{NO_LIMIT, REQUEST_TIMEOUT, connect, reconnect, within};
+use common::{NO_LIMIT, REQUEST_TIMEOUT, connect, reconnect, unless_lost, within};
 use etcd_client::{WatchOptions, WatchResponse};
 
 #[tokio::main(flavor = "current_thread")]
@@ -21,10 +21,13 @@ async fn main() -> Result<()> {
     // The revision to watch from; 0 means from now on.
     let mut next = 0;
     loop {
-        let from = WatchOptions::new().with_start_revision(next);
-        if let Ok(mut stream) = within(REQUEST_TIMEOUT, client.watch(&*key, Some(from))).await {
+        // In fragments, as all that we missed may be more than the client takes at once.
+        let from = WatchOptions::new().with_start_revision(next).with_fragment();
+        let opened = within(REQUEST_TIMEOUT, client.watch(&*key, Some(from))).await;
+        if let Some(mut stream) = unless_lost(opened)? {
             // No limit: a watch waits for as long as there may be news.
-            while let Ok(Some(response)) = within(NO_LIMIT, stream.message()).await {
+            while let Some(Some(response)) = unless_lost(within(NO_LIMIT, stream.message()).await)?
+            {
                 next = show(&response, BStr::new(&key), next)?;
             }
         }

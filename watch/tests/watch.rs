@@ -1,10 +1,15 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use etcd_client::{Client, ConnectOptions};
-use etcd_server::Server;
-use testing::{Program, program_at, signal};
+use etcd_server::{Proxy, Server};
+use testing::{PATIENCE, Program, program_at, signal};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+#[path = "../examples/reload/solution.rs"]
+mod solution;
 
 #[test]
 fn prints_what_the_readme_shows() -> Result<()> {
@@ -86,6 +91,78 @@ async fn shows_every_acknowledged_put_once_over_two_crashes() -> Result<()> {
     ensure!(shown.is_sorted_by(|a, b| a < b), "doubled or out of order: {shown:?}");
     ensure!(acknowledged.iter().all(|value| shown.contains(value)), "missing: {shown:?}");
     Ok(())
+}
+
+/// Puts so many values of 1 MB. etcd-client takes 4 MB in one response.
+async fn put_large(server: &Server, count: usize) -> Result<()> {
+    let (mut client, value) = (client(server).await?, "x".repeat(1_000_000));
+    for _ in 0..count {
+        client.put("testkey", &*value, None).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn catches_up_with_more_than_a_response_can_hold() -> Result<()> {
+    let mut server = Server::start()?;
+    let watch = Program::start(program_at(&server, "watch")?)?;
+    watch.expect("watching testkey")?;
+    signal("STOP", watch.id())?;
+    server.restart()?;
+    put_large(&server, 10).await?;
+    signal("CONT", watch.id())?;
+
+    watch.expect("lost the connection; watching again from revision 2")?;
+    for revision in 2..12 {
+        let line = watch.line()?.context("it has ended")?;
+        let expected = format!("revision {revision}: PUT \"testkey\" : \"xxx");
+        ensure!(
+            line.starts_with(&expected) && line.len() > 1_000_000,
+            "{}",
+            &line[..line.len().min(80)]
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn ends_when_one_event_is_more_than_a_response_can_hold() -> Result<()> {
+    let server = Server::start_with(&["--max-request-bytes=10000000"])?;
+    let watch = Program::start(program_at(&server, "watch")?)?;
+    watch.expect("watching testkey")?;
+    client(&server).await?.put("testkey", "x".repeat(5_000_000), None).await?;
+    let line = watch.line()?.unwrap_or_default();
+    ensure!(line.starts_with("Error: Error, decoded message length too large: "), "{line}");
+    let (lines, status) = watch.end()?;
+    ensure!(status.code() == Some(1) && lines.is_empty(), "{status}: {lines:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_solution_of_reload_catches_up_with_100_mb() -> Result<()> {
+    let server = Server::start()?;
+    let proxy = Proxy::to(server.address())?;
+    client(&server).await?.put("testkey", "first", None).await?;
+
+    let (applied, mut values) = mpsc::unbounded_channel();
+    let mut client = common::connect_to([proxy.address().to_string()]).await?;
+    let follow = solution::follow(&mut client, "testkey", |value| {
+        let _ = applied.send(value.len()); // the test may have failed
+    });
+    let backlog = async {
+        ensure!(values.recv().await == Some("first".len()));
+        proxy.cut();
+        put_large(&server, 100).await?;
+        proxy.disconnect();
+        for nth in 0..100 {
+            ensure!(values.recv().await == Some(1_000_000), "{nth}");
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = follow => ended.and_then(|()| bail!("it has ended")),
+        caught_up = timeout(PATIENCE, backlog) => caught_up?,
+    }
 }
 
 #[tokio::test]

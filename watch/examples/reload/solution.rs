@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
+use common::{NO_LIMIT, REQUEST_TIMEOUT, is_refusal, within};
 use etcd_client::{Client, WatchOptions};
 use tokio::time::sleep;
 
@@ -14,6 +14,9 @@ pub async fn follow(client: &mut Client, key: &str, mut apply: impl FnMut(&str))
         // Whatever has ended the stream: go on from `next`.
         let end = follow_from(&mut next, client, key, &mut apply).await;
         if let Err(error) = end {
+            if is_refusal(&error) {
+                return Err(error); // it would come again
+            }
             eprintln!("{error:#}; watching again");
         }
         sleep(Duration::from_millis(100)).await; // a pause between two attempts
@@ -34,7 +37,8 @@ async fn follow_from(
         // The revision of the whole response, not that of the key.
         *next = found.header().context("no header")?.revision() + 1;
     }
-    let from = WatchOptions::new().with_start_revision(*next);
+    // In fragments, as all that was missed may be more than the client takes at once.
+    let from = WatchOptions::new().with_start_revision(*next).with_fragment();
     let mut stream =
         within(REQUEST_TIMEOUT, client.watch(key, Some(from))).await.context("watch failed")?;
     // No limit: a watch waits for as long as there may be news.
