@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use etcd_client::{BalancedChannelBuilder, Channel, Error};
 use http_body::Frame;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response, Uri};
@@ -35,9 +35,10 @@ impl BalancedChannelBuilder for Failover {
 
     fn balanced_channel(
         self,
-        size: usize,
+        _: usize,
     ) -> Result<(Channel, mpsc::Sender<Change<Uri, Endpoint>>), Error> {
-        let (sender, changes) = mpsc::channel(size);
+        // etcd-client announces all endpoints before its first request, and would wait for room.
+        let (sender, changes) = mpsc::channel(Semaphore::MAX_PERMITS);
         let members = Members { changes, channels: Vec::new(), turn: 0 };
         let members = Shared(Arc::new(Mutex::new(members)));
         Ok((Channel::Custom(BoxCloneSyncService::new(members)), sender))

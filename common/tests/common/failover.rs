@@ -27,6 +27,16 @@ async fn a_put_that_nobody_was_sent_goes_on() -> Result<()> {
 }
 
 #[tokio::test]
+async fn there_may_be_many_endpoints() -> Result<()> {
+    let etcd = Server::start()?;
+    // etcd-client announces them all before the first request.
+    let mut client = timeout(PATIENCE, connect_to(vec![etcd.endpoint(); 1000])).await??;
+    client.put("key", "", None).await?;
+    ensure!(version(&mut client).await? == 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_put_that_may_have_been_carried_out_does_not() -> Result<()> {
     let etcd = Server::start()?;
     let proxy = Proxy::to(etcd.address())?;
