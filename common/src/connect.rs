@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::error::{NO_ANSWER, code, one_line};
 use crate::failover::Failover;
 use crate::health::{Health, RETRY_INTERVAL, check, check_all};
-use crate::settings::{CONNECT_TIMEOUT, Settings, plain_options};
+use crate::settings::{CONNECT_TIMEOUT, Settings, WRITE_ENDPOINT, is_endpoint, plain_options};
 use crate::within::REQUEST_TIMEOUT;
 
 /// Connects to the etcd that `ETCDCTL_ENDPOINTS` names, or else to the one on this machine. That
@@ -76,6 +76,9 @@ where
     S: AsRef<[E]>,
     B: BalancedChannelBuilder<Error = Error>,
 {
+    for endpoint in endpoints.as_ref().iter().map(AsRef::as_ref) {
+        ensure!(is_endpoint(endpoint), "cannot use {endpoint:?}: {WRITE_ENDPOINT}");
+    }
     let options = Some(plain_options());
     Ok(Client::connect_with_balanced_channel(endpoints, options, channel).await?)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use etcd_client::ConnectOptions;
+use tonic::codegen::http::uri::Authority;
 
 use crate::tls::{Files, with_tls};
 
@@ -155,8 +156,7 @@ fn named(list: &str) -> Result<Vec<String>> {
     for endpoint in &endpoints {
         ensure!(
             is_endpoint(endpoint),
-            "cannot use {endpoint:?} from ETCDCTL_ENDPOINTS: write host:port, http://host:port or \
-             https://host:port"
+            "cannot use {endpoint:?} from ETCDCTL_ENDPOINTS: {WRITE_ENDPOINT}"
         );
     }
     Ok(endpoints)
@@ -170,14 +170,18 @@ fn local(port: &str) -> Result<SocketAddr> {
     Ok(SocketAddr::from(([127, 0, 0, 1], number.get())))
 }
 
+pub(crate) const WRITE_ENDPOINT: &str = "write host:port, http://host:port or https://host:port";
+
 /// Whether this is `host:port`, with or without `http://` or `https://`. etcd-client accepts
 /// more: without a port it would connect to port 80.
-fn is_endpoint(text: &str) -> bool {
+pub(crate) fn is_endpoint(text: &str) -> bool {
     let address = text.strip_prefix("http://").or(text.strip_prefix("https://")).unwrap_or(text);
-    let Some((host, port)) = address.trim_end_matches('/').rsplit_once(':') else {
+    let Ok(authority) = address.strip_suffix('/').unwrap_or(address).parse::<Authority>() else {
         return false;
     };
-    !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok()
+    !authority.host().is_empty()
+        && !authority.as_str().contains('@') // a user's name
+        && authority.port_u16().is_some_and(|port| port > 0)
 }
 
 /// Returns an environment variable. One that is empty counts as not set.

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use common::CONNECT_TIMEOUT;
+use common::{CONNECT_TIMEOUT, connect_to};
 use testing::{Desk, Program, program_with};
 
 /// Runs a chapter with this variable, which must end it in time, with one error. Returns the error.
@@ -73,13 +73,31 @@ fn says_which_endpoint_it_cannot_use() -> Result<()> {
     for (value, expected) in [
         (" ", "ETCDCTL_ENDPOINTS is set to \" \", which names no endpoint; "),
         (" , ,", "ETCDCTL_ENDPOINTS is set to \" , ,\", which names no endpoint; "),
-        ("localhost", "cannot use \"localhost\" from ETCDCTL_ENDPOINTS: write host:port"),
-        ("http://a b:1", "cannot use \"http://a b:1\" from ETCDCTL_ENDPOINTS: write host:port"),
-        ("ftp://a:1", "cannot use \"ftp://a:1\" from ETCDCTL_ENDPOINTS: write host:port"),
-        ("a^b:1", "cannot use a^b:1: invalid uri: invalid uri character"),
     ] {
         let error = failing("ETCDCTL_ENDPOINTS", value)?;
         ensure!(error.starts_with(&format!("Error: {expected}")), "{error}");
+    }
+    for endpoint in [
+        "localhost",
+        "http://a b:1",
+        "ftp://a:1",
+        "a^b:1",
+        "http://127.0.0.1?x:2379", // that is port 80
+        "127.0.0.1#x:2379",
+        "user@127.0.0.1:2379",
+        "http://127.0.0.1/x:2379",
+        "http://127.0.0.1:2379/x",
+        "127.0.0.1\\x:2379",
+        "::1:2379",
+        "[::1]",
+        ":2379",
+        "127.0.0.1:",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+    ] {
+        let error = failing("ETCDCTL_ENDPOINTS", endpoint)?;
+        let expected = format!("Error: cannot use {endpoint:?} from ETCDCTL_ENDPOINTS: write ");
+        ensure!(error.starts_with(&expected), "{error}");
     }
     for port in ["etcd", "0", "99999"] {
         let error = failing("ETCD_LOCAL_PORT", port)?;
@@ -99,6 +117,21 @@ fn takes_endpoints_as_etcdctl_does() -> Result<()> {
         chapter.env("ETCDCTL_ENDPOINTS", endpoints);
         Program::start(chapter)?.expect("testkey,testvalues")?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_of_given_endpoints_takes_no_others() -> Result<()> {
+    let client = connect_to(["127.0.0.1:2379", "localhost"]).await;
+    let error = client.err().context("it takes an endpoint without a port")?.to_string();
+    ensure!(error.starts_with("cannot use \"localhost\": write host:port, "), "{error}");
+    Ok(())
+}
+
+#[test]
+fn takes_addresses_of_ipv6() -> Result<()> {
+    let error = failing("ETCDCTL_ENDPOINTS", "http://[::1]:1/")?;
+    ensure!(error.starts_with("Error: cannot reach etcd at http://[::1]:1/: "), "{error}");
     Ok(())
 }
 
