@@ -17,8 +17,8 @@ use crate::within::REQUEST_TIMEOUT;
 /// user or files for TLS.
 ///
 /// Every endpoint gets a health check. The client tries the healthy ones first. The others are named
-/// on stderr and come last. The client stays with one member until that member fails, and then goes
-/// on to the next ([`Failover`]).
+/// on stderr and come last. The client goes on with the connections of the health check. It stays with
+/// one member until that member fails, and then goes on to the next ([`Failover`]).
 ///
 /// # Errors
 ///
@@ -31,15 +31,12 @@ pub async fn connect() -> Result<Client> {
     if let Some(address) = settings.local {
         spawn_blocking(move || etcd_server::find_or_start(address)).await??;
     }
-    let health = check_all(&settings).await?;
+    let channel = Failover::default(); // keeps the connections of the health check
+    let health = check_all(&settings, &channel).await?;
     for (endpoint, cause) in &health.unhealthy {
         eprintln!("without {endpoint}: {cause}");
     }
-    match (&health.healthy[..], &health.unhealthy[..]) {
-        // It has a Failover channel already.
-        ([(_, client)], []) if settings.user.is_none() => Ok(client.clone()),
-        _ => client_of(&settings, &health, Failover).await,
-    }
+    client_of(&settings, &health, channel).await
 }
 
 /// Connects as [`connect`] does, but with a channel of the caller's, and never starts a server.
@@ -52,7 +49,7 @@ where
     B: BalancedChannelBuilder<Error = Error> + Clone,
 {
     let settings = Settings::from_env()?;
-    let health = check_all(&settings).await?;
+    let health = check_all(&settings, &Failover::default()).await?;
     client_of(&settings, &health, channel).await
 }
 
@@ -62,7 +59,7 @@ where
 ///
 /// An endpoint is not `host:port`.
 pub async fn connect_to<E: AsRef<str>, S: AsRef<[E]>>(endpoints: S) -> Result<Client> {
-    connect_to_through(endpoints, Failover).await
+    connect_to_through(endpoints, Failover::default()).await
 }
 
 /// Makes a client of these endpoints as [`connect_to`] does, but with a channel of the caller's.
@@ -111,9 +108,8 @@ async fn client_of<B>(settings: &Settings, health: &Health, channel: B) -> Resul
 where
     B: BalancedChannelBuilder<Error = Error> + Clone,
 {
-    let healthy = health.healthy.iter().map(|(endpoint, _)| endpoint.as_str());
-    let unhealthy = health.unhealthy.iter().map(|(endpoint, _)| endpoint.as_str());
-    let endpoints: Vec<_> = healthy.chain(unhealthy).collect();
+    let unhealthy = health.unhealthy.iter().map(|(endpoint, _)| endpoint);
+    let endpoints: Vec<_> = health.healthy.iter().chain(unhealthy).map(String::as_str).collect();
     let connect =
         |options| Client::connect_with_balanced_channel(&endpoints, Some(options), channel.clone());
     let anonymous = settings.options.clone();

@@ -1,5 +1,6 @@
 //! The channel between a client and the members of a cluster.
 
+use std::collections::HashMap;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,8 +28,14 @@ use tower::util::BoxCloneSyncService;
 /// No request is carried out twice. A failed request is sent to the next member only if nothing
 /// has read its body, so that it was certainly not sent before. Any other failed request returns its
 /// error.
-#[derive(Clone, Copy, Debug)]
-pub struct Failover;
+///
+/// Clients that are made with clones of one `Failover` share their connections, so they must have the
+/// same options.
+#[derive(Clone, Debug, Default)]
+pub struct Failover {
+    /// etcd closes one that carries no request after some 20 s. The next request connects again.
+    connections: Arc<Mutex<HashMap<Uri, transport::Channel>>>,
+}
 
 impl BalancedChannelBuilder for Failover {
     type Error = Error;
@@ -39,7 +46,8 @@ impl BalancedChannelBuilder for Failover {
     ) -> Result<(Channel, mpsc::Sender<Change<Uri, Endpoint>>), Error> {
         // etcd-client announces all endpoints before its first request, and would wait for room.
         let (sender, changes) = mpsc::channel(Semaphore::MAX_PERMITS);
-        let members = Members { changes, channels: Vec::new(), turn: 0 };
+        let connections = self.connections;
+        let members = Members { changes, connections, channels: Vec::new(), turn: 0 };
         let members = Shared(Arc::new(Mutex::new(members)));
         Ok((Channel::Custom(BoxCloneSyncService::new(members)), sender))
     }
@@ -48,6 +56,7 @@ impl BalancedChannelBuilder for Failover {
 struct Members {
     /// The endpoints, as etcd-client announces them.
     changes: mpsc::Receiver<Change<Uri, Endpoint>>,
+    connections: Arc<Mutex<HashMap<Uri, transport::Channel>>>,
     channels: Vec<(Uri, transport::Channel)>,
     /// The number of failures so far, which says whose turn it is.
     turn: usize,
@@ -56,19 +65,23 @@ struct Members {
 #[derive(Clone)]
 struct Shared(Arc<Mutex<Members>>);
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Members> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
+impl Shared {
     /// Begins an attempt with the member whose turn it is; also returns how many members there are.
     fn attempt(&self) -> Option<(Attempt, transport::Channel, usize)> {
-        let mut members = self.lock();
+        let mut members = lock(&self.0);
         while let Ok(change) = members.changes.try_recv() {
             let (Change::Insert(uri, _) | Change::Remove(uri)) = &change;
             members.channels.retain(|(known, _)| known != uri);
             if let Change::Insert(uri, endpoint) = change {
-                members.channels.push((uri, endpoint.connect_lazy()));
+                let channel = lock(&members.connections)
+                    .entry(uri.clone())
+                    .or_insert_with(|| endpoint.connect_lazy())
+                    .clone();
+                members.channels.push((uri, channel));
             }
         }
         let (turn, count) = (members.turn, members.channels.len());
@@ -87,7 +100,7 @@ struct Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let mut members = self.members.lock();
+        let mut members = lock(&self.members.0);
         // Otherwise another attempt has counted this failure already.
         if !self.responded && members.turn == self.turn {
             members.turn += 1;

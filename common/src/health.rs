@@ -21,8 +21,7 @@ const NO_LEADER: &str = "it has no leader, as it does not see a majority of its 
 
 /// The result of a health check, in the order of the endpoints.
 pub(crate) struct Health {
-    /// Each endpoint with a client of it, which has not logged in.
-    pub(crate) healthy: Vec<(String, Client)>,
+    pub(crate) healthy: Vec<String>,
     /// Each endpoint with the cause.
     pub(crate) unhealthy: Vec<(String, String)>,
 }
@@ -42,14 +41,15 @@ pub(crate) async fn check(mut client: Client) -> Result<(), Error> {
     }
 }
 
-/// Checks all endpoints at the same time. When one is healthy, the others have
-/// [`REQUEST_TIMEOUT`] left.
-pub(crate) async fn check_all(settings: &Settings) -> Result<Health> {
+/// Checks all endpoints at the same time, on connections that `channel` keeps. When one is healthy, the
+/// others have [`REQUEST_TIMEOUT`] left.
+pub(crate) async fn check_all(settings: &Settings, channel: &Failover) -> Result<Health> {
     let (sender, mut results) = mpsc::unbounded_channel();
     let mut checks = JoinSet::new(); // they end when this is dropped
     for (index, endpoint) in settings.endpoints.iter().enumerate() {
         let options = Some(settings.options.clone());
-        let client = Client::connect_with_balanced_channel([endpoint], options, Failover).await;
+        let client =
+            Client::connect_with_balanced_channel([endpoint], options, channel.clone()).await;
         let client = client.map_err(|error| {
             let secure = endpoint.starts_with("https://");
             let with = if secure { " with ETCDCTL_CERT and ETCDCTL_KEY" } else { "" };
@@ -77,7 +77,7 @@ pub(crate) async fn check_all(settings: &Settings) -> Result<Health> {
     let (mut healthy, mut unhealthy) = (Vec::new(), Vec::new());
     for (endpoint, result) in settings.endpoints.iter().zip(last) {
         match result {
-            Ok(client) => healthy.push((endpoint.clone(), client)),
+            Ok(()) => healthy.push(endpoint.clone()),
             Err(cause) => unhealthy.push((endpoint.clone(), cause)),
         }
     }
@@ -92,13 +92,13 @@ async fn check_until_final(
     client: Client,
     endpoint: String,
     has_user: bool,
-    report: impl Fn(Result<Client, String>),
+    report: impl Fn(Result<(), String>),
 ) {
     loop {
         let cause = match timeout(REQUEST_TIMEOUT, check(client.clone())).await {
-            Ok(Ok(())) => return report(Ok(client)),
+            Ok(Ok(())) => return report(Ok(())),
             // This client has not logged in.
-            Ok(Err(error)) if has_user && wants_user(&error) => return report(Ok(client)),
+            Ok(Err(error)) if has_user && wants_user(&error) => return report(Ok(())),
             Ok(Err(error)) => explain(&endpoint, &error),
             Err(_) => NO_ANSWER.to_owned(),
         };

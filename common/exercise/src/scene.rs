@@ -72,7 +72,7 @@ impl Scene {
         if !self.shared.get() {
             return Ok(());
         }
-        let mut client = connect_through(Failover).await?;
+        let mut client = connect_through(Failover::default()).await?;
         let all = DeleteOptions::new().with_prefix();
         within(REQUEST_TIMEOUT, client.delete(&*self.prefix, Some(all)))
             .await

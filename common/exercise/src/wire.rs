@@ -119,7 +119,7 @@ impl BalancedChannelBuilder for Tap {
         self,
         size: usize,
     ) -> Result<(Channel, mpsc::Sender<Change<Uri, Endpoint>>), Error> {
-        let (channel, endpoints) = Failover.balanced_channel(size)?;
+        let (channel, endpoints) = Failover::default().balanced_channel(size)?;
         let tapped = Tapped { channel, tap: self };
         Ok((Channel::Custom(BoxCloneSyncService::new(tapped)), endpoints))
     }

@@ -1,8 +1,8 @@
 //! Connecting to an etcd, or to what is not one; and the etcd in the background.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use common::{CONNECT_TIMEOUT, connect_to};
+use etcd_server::Server;
 use testing::{Desk, Program, program_with};
 
 /// Runs a chapter with this variable, which must end it in time, with one error. Returns the error.
@@ -153,6 +154,32 @@ fn goes_on_without_the_endpoints_that_do_not_answer() -> Result<()> {
         "Error: cannot reach etcd at 127.0.0.1:1, 127.0.0.1:2: connection refused (named by ";
     ensure!(error.starts_with(expected), "{error}");
     Ok(())
+}
+
+/// Passes on one connection to this server, and refuses all others. Returns its address.
+fn pass_on_once(server: SocketAddr) -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || -> Result<()> {
+        let (client, _) = listener.accept()?;
+        drop(listener);
+        let server = TcpStream::connect(server)?;
+        let ways = [(client.try_clone()?, server.try_clone()?), (server, client)];
+        for (mut from, mut to) in ways {
+            thread::spawn(move || io::copy(&mut from, &mut to));
+        }
+        Ok(())
+    });
+    Ok(address)
+}
+
+#[test]
+fn the_connections_of_the_health_check_are_used() -> Result<()> {
+    let etcd = Server::start()?;
+    let (one, two) = (pass_on_once(etcd.address())?, pass_on_once(etcd.address())?);
+    let mut chapter = program_with("", "put-get")?;
+    chapter.env("ETCDCTL_ENDPOINTS", format!("{one},{two}"));
+    Program::start(chapter)?.end_well(&["testkey,testvalues"])
 }
 
 #[test]
