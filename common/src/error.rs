@@ -19,13 +19,11 @@ const LOST: &str = "connection lost";
 pub struct RequestError {
     /// What etcd's client returned.
     pub error: Error,
-    /// Who asked, where that matters.
-    pub(crate) note: String,
 }
 
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", one_line(&self.error), self.note)
+        f.write_str(&one_line(&self.error))
     }
 }
 
@@ -34,7 +32,7 @@ impl std::error::Error for RequestError {}
 /// Whether etcd has refused a request, so that it would refuse it again. After any other error,
 /// such as a lost connection, it may help to send the request again.
 pub fn is_refusal(error: &anyhow::Error) -> bool {
-    match error.downcast_ref().map(|RequestError { error, .. }| error) {
+    match error.downcast_ref().map(|RequestError { error }| error) {
         Some(Error::LeaseKeepAliveError(text)) => text == "lease not found",
         Some(error) => match code(error) {
             // Users or roles were changed while the request was on its way.

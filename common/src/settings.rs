@@ -53,12 +53,6 @@ impl Settings {
         let (endpoints, options) = secure(endpoints, files, plain_options())?;
         Ok(Settings { endpoints, local, options, user, advice })
     }
-
-    /// The user and the endpoints, for an error message.
-    pub(crate) fn who(&self) -> String {
-        let name = self.user.as_ref().map_or("without ETCDCTL_USER", User::shown);
-        format!("{name}, at {}", self.endpoints.join(", "))
-    }
 }
 
 /// The options of every connection, whatever the environment says.

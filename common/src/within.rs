@@ -5,10 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use etcd_client::Error;
 use tokio::time::timeout;
-use tonic::Code;
 
-use crate::error::{RequestError, code};
-use crate::settings::Settings;
+use crate::error::RequestError;
 
 /// How long a chapter waits for the response to an ordinary request: 1 s, as in the Go tutorial.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,14 +28,7 @@ pub async fn within<T>(
 ) -> Result<T> {
     match timeout(limit, request).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => {
-            let note = match code(&error) {
-                Some(Code::PermissionDenied) => Settings::from_env()
-                    .map_or_else(|_| String::new(), |s| format!(" ({})", s.who())),
-                _ => String::new(),
-            };
-            Err(RequestError { error, note }.into())
-        }
+        Ok(Err(error)) => Err(RequestError { error }.into()),
         Err(_) => bail!("no answer within {limit:?} (the request may still have been carried out)"),
     }
 }
