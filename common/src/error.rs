@@ -11,6 +11,9 @@ use tonic::Code;
 pub(crate) const NO_ANSWER: &str = "no answer";
 const LOST: &str = "connection lost";
 
+/// For an error after which nobody knows whether etcd has carried out the request.
+pub(crate) const MAY_HAVE: &str = "(the request may still have been carried out)";
+
 /// The error of a request that [`within`](crate::within()) has made, shown in one line.
 ///
 /// A caller that has to tell errors apart finds it with `anyhow::Error::downcast_ref`, or asks
@@ -23,7 +26,9 @@ pub struct RequestError {
 
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&one_line(&self.error))
+        let line = one_line(&self.error);
+        f.write_str(&line)?;
+        if line == LOST { write!(f, " {MAY_HAVE}") } else { Ok(()) }
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use etcd_client::Error;
 use tokio::time::timeout;
 
-use crate::error::RequestError;
+use crate::error::{MAY_HAVE, RequestError};
 
 /// How long a chapter waits for the response to an ordinary request: 1 s, as in the Go tutorial.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -21,7 +21,9 @@ pub const NO_LIMIT: Duration = Duration::MAX;
 /// # Errors
 ///
 /// - A [`RequestError`]: etcd refused the request, or the connection was lost.
-/// - No response came within `limit`. etcd may carry out the request all the same.
+/// - No response came within `limit`.
+///
+/// After a lost connection or without a response, etcd may carry out the request all the same.
 pub async fn within<T>(
     limit: Duration,
     request: impl Future<Output = Result<T, Error>>,
@@ -29,6 +31,6 @@ pub async fn within<T>(
     match timeout(limit, request).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(RequestError { error }.into()),
-        Err(_) => bail!("no answer within {limit:?} (the request may still have been carried out)"),
+        Err(_) => bail!("no answer within {limit:?} {MAY_HAVE}"),
     }
 }

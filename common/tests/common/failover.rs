@@ -23,6 +23,9 @@ async fn a_put_that_nobody_was_sent_goes_on() -> Result<()> {
         client.put("key", "", None).await?;
         ensure!(version(&mut client).await? == put);
     }
+    let mut client = connect_to([gone.endpoint()]).await?;
+    let put = within(REQUEST_TIMEOUT, client.put("key", "", None)).await;
+    ensure!(put.is_err_and(|error| error.to_string() == "connection refused"));
     Ok(())
 }
 
@@ -46,12 +49,14 @@ async fn a_put_that_may_have_been_carried_out_does_not() -> Result<()> {
     // etcd carries it out. Its answer is lost, and then the connection.
     proxy.lose_responses();
     let mut other = client.clone();
-    let put = tokio::spawn(async move { other.put("key", "", None).await });
+    let put =
+        tokio::spawn(async move { within(REQUEST_TIMEOUT, other.put("key", "", None)).await });
     let mut direct = Client::connect([etcd.endpoint()], None).await?;
     while version(&mut direct).await? < 2 {}
     proxy.disconnect();
-    let lost = put.await?;
-    ensure!(lost.is_err(), "{lost:?}");
+    let error = put.await?.err().context("it got a response")?.to_string();
+    let expected = "connection lost (the request may still have been carried out)";
+    ensure!(error == expected, "{error}");
 
     // The next request goes to the other endpoint, on which nothing is lost.
     proxy.lose_responses();
