@@ -9,6 +9,7 @@
 //! between its read and its write, for longer than its lease lives. So the second one gets the
 //! lock. Four resources go through this, each with another protection.
 
+use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -33,29 +34,30 @@ fn main() -> Result<()> {
     let two = Builder::new_current_thread().enable_all().build()?;
 
     let mut first = one.block_on(Holder::enter(&etcd, &mut resources))?;
-    println!("the first holder has the lock and has read; now it is frozen");
+    writeln!(stdout(), "the first holder has the lock and has read; now it is frozen")?;
     // The first holder and its renewals run on runtime `one`. This runtime now stands still until
     // the next `block_on`, like a process that is paused.
 
     let mut second = two.block_on(Holder::enter(&etcd, &mut resources))?;
-    println!("its lease ran out; the second holder has the lock and has read");
+    writeln!(stdout(), "its lease ran out; the second holder has the lock and has read")?;
 
     one.block_on(first.write(&mut resources))?;
-    println!("the first goes on and writes: nothing has told it not to");
+    writeln!(stdout(), "the first goes on and writes: nothing has told it not to")?;
     two.block_on(second.write(&mut resources))?;
-    println!("the second writes\n");
+    writeln!(stdout(), "the second writes\n")?;
 
     resources[3].number = two.block_on(number(&mut second.client))?;
-    let lost = resources.map(|resource| {
+    let mut counts = Vec::new();
+    for resource in resources {
         let lost = resource.updates - resource.number;
         match lost {
-            0 => println!("{}: held", resource.protection),
-            _ => println!("{}: broken, {lost} update lost", resource.protection),
+            0 => writeln!(stdout(), "{}: held", resource.protection)?,
+            _ => writeln!(stdout(), "{}: broken, {lost} update lost", resource.protection)?,
         }
-        (resource.updates, lost)
-    });
+        counts.push((resource.updates, lost));
+    }
     // Of two updates, one must be lost or refused.
-    let staged = lost == [(2, 1), (2, 1), (1, 0), (1, 0)];
+    let staged = counts == [(2, 1), (2, 1), (1, 0), (1, 0)];
     ensure!(staged, "not what was to be shown: was the first frozen?");
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! ```
 
 use std::fmt;
+use std::io::{Write, stdout};
 use std::sync::{Arc, Mutex as Shared, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -39,14 +40,16 @@ async fn main() -> Result<()> {
     let mut client = connect(&etcd).await?;
     let version = within(REQUEST_TIMEOUT, client.status()).await?.version().to_owned();
     let cores = available_parallelism()?;
-    println!("etcd {version}, one member, and all contenders on {cores} cores;");
-    println!("{ROUNDS} rounds of {ROUND:?} for each lock, in turn.\n");
-    println!(
+    writeln!(stdout(), "etcd {version}, one member, and all contenders on {cores} cores;")?;
+    writeln!(stdout(), "{ROUNDS} rounds of {ROUND:?} for each lock, in turn.\n")?;
+    writeln!(
+        stdout(),
         "                  acquired     hand-over, ms     fairness       for each acquisition"
-    );
-    println!(
+    )?;
+    writeln!(
+        stdout(),
         "                per second    p50    mean     p99            requests  events  revisions"
-    );
+    )?;
     for (contenders, hold) in SETTINGS {
         let (rpc, ours) = (Score::default(), Score::default());
         for _ in 0..ROUNDS {
@@ -54,32 +57,33 @@ async fn main() -> Result<()> {
             compete(&etcd, Kind::Ours, contenders, hold, &ours).await?;
         }
         let (rpc, ours) = (rpc.open(), ours.open());
-        println!("{contenders} contenders, each keeps it {hold} ms");
-        println!("  Lock RPC      {rpc}\n  lock::Mutex   {ours}");
+        writeln!(stdout(), "{contenders} contenders, each keeps it {hold} ms")?;
+        writeln!(stdout(), "  Lock RPC      {rpc}\n  lock::Mutex   {ours}")?;
         let rate = ours.rate() / rpc.rate();
         let [p50, mean, p99] =
             [0, 1, 2].map(|index| rpc.handover()[index] / ours.handover()[index]);
-        println!("  ratio         {rate:>9.1}x {p50:>6.1}x {mean:>6.1}x {p99:>6.1}x");
+        writeln!(stdout(), "  ratio         {rate:>9.1}x {p50:>6.1}x {mean:>6.1}x {p99:>6.1}x")?;
     }
-    println!("\nOut of step: one has the lock, another asks for it, then both pause.\n");
-    println!("                hand-overs     hand-over, ms");
-    println!("                               p50    mean     p99");
+    writeln!(stdout(), "\nOut of step: one has the lock, another asks for it, then both pause.\n")?;
+    writeln!(stdout(), "                hand-overs     hand-over, ms")?;
+    writeln!(stdout(), "                               p50    mean     p99")?;
     for hold in HOLDS {
         let (rpc, ours) = (Score::default(), Score::default());
         for _ in 0..ROUNDS {
             meet(&etcd, Kind::Rpc, hold, &rpc).await?;
             meet(&etcd, Kind::Ours, hold, &ours).await?;
         }
-        println!("one keeps it {hold} ms");
-        let times = [("Lock RPC   ", rpc), ("lock::Mutex", ours)].map(|(name, score)| {
+        writeln!(stdout(), "one keeps it {hold} ms")?;
+        let mut times = Vec::new();
+        for (name, score) in [("Lock RPC   ", rpc), ("lock::Mutex", ours)] {
             let score = score.open();
             let [p50, mean, p99] = score.handover();
             let count = score.handovers.len();
-            println!("  {name} {count:>10}      {p50:>6.2}  {mean:>6.2}  {p99:>6.2}");
-            [p50, mean, p99]
-        });
+            writeln!(stdout(), "  {name} {count:>10}      {p50:>6.2}  {mean:>6.2}  {p99:>6.2}")?;
+            times.push([p50, mean, p99]);
+        }
         let [p50, mean, p99] = [0, 1, 2].map(|index| times[0][index] / times[1][index]);
-        println!("  ratio                      {p50:>6.1}x {mean:>6.1}x {p99:>6.1}x");
+        writeln!(stdout(), "  ratio                      {p50:>6.1}x {mean:>6.1}x {p99:>6.1}x")?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 //! It starts a cluster of three members. The holder is a process of its own.
 
 use std::env;
-use std::io::{BufRead, BufReader, Write, stdin};
+use std::io::{BufRead, BufReader, Write, stdin, stdout};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,10 @@ async fn main() -> Result<()> {
         return hold().await;
     }
     let mut cluster = Cluster::start()?;
-    println!("3 members, TTL {TTL:?}                    the next one has the lock after");
+    writeln!(
+        stdout(),
+        "3 members, TTL {TTL:?}                    the next one has the lock after"
+    )?;
 
     let (mut holder, waiter) = compete(&cluster).await?;
     let begin = Instant::now();
@@ -50,7 +53,7 @@ async fn main() -> Result<()> {
     row("the holder is frozen", begin, waiter).await?;
     drop(frozen);
     holder.tell("alive?")?;
-    println!("  thawed, it says it is alive: {}", holder.line()?);
+    writeln!(stdout(), "  thawed, it says it is alive: {}", holder.line()?)?;
 
     let (mut holder, waiter) = compete(&cluster).await?;
     let begin = Instant::now();
@@ -65,11 +68,16 @@ async fn main() -> Result<()> {
     let begin = Instant::now();
     cluster.members[leader].kill()?;
     write(&cluster).await?;
-    println!("{:<46}{:>8.1?}", "the leader is killed: etcd writes again after", begin.elapsed());
+    writeln!(
+        stdout(),
+        "{:<46}{:>8.1?}",
+        "the leader is killed: etcd writes again after",
+        begin.elapsed()
+    )?;
     sleep((2 * TTL).saturating_sub(begin.elapsed())).await;
     holder.tell("alive?")?;
     let has_lock = holder.line()? == "true" && !waiter.is_finished();
-    println!("  after two TTLs the holder still has the lock: {has_lock}");
+    writeln!(stdout(), "  after two TTLs the holder still has the lock: {has_lock}")?;
     Ok(())
 }
 
@@ -97,7 +105,7 @@ type Waiter = tokio::task::JoinHandle<Result<(Session, Guard)>>;
 /// Waits until the waiter has the lock, and prints how long this took since `begin`.
 async fn row(what: &str, begin: Instant, waiter: Waiter) -> Result<()> {
     let (session, guard) = waiter.await??;
-    println!("{what:<46}{:>8.1?}", begin.elapsed());
+    writeln!(stdout(), "{what:<46}{:>8.1?}", begin.elapsed())?;
     guard.unlock().await?;
     session.close().await
 }
@@ -162,13 +170,13 @@ impl Drop for Holder {
 async fn hold() -> Result<()> {
     let session = Session::open(&connect().await?, TTL).await?;
     let guard = Mutex::new(&session, "takeover").lock().await?;
-    println!("locked");
+    writeln!(stdout(), "locked")?;
     loop {
         let order = tokio::task::spawn_blocking(|| stdin().lines().next()).await?;
         match order.transpose()?.as_deref() {
             Some("unlock") => return guard.unlock().await.map(drop),
             Some("close") => return session.close().await,
-            Some("alive?") => println!("{}", session.is_alive()),
+            Some("alive?") => writeln!(stdout(), "{}", session.is_alive())?,
             _ => return Ok(()), // the program that gives the orders has ended
         }
     }

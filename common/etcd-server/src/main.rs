@@ -9,6 +9,7 @@
 //! ```
 
 use std::env;
+use std::io::{Write, stdout};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
@@ -38,8 +39,11 @@ async fn class() -> Result<()> {
     let flags =
         ["--listen-client-urls=http://0.0.0.0:0", "--advertise-client-urls=http://0.0.0.0:0"];
     let etcd = Server::start_with(&flags)?;
-    println!("export ETCDCTL_ENDPOINTS={}:{}", this_machine(), etcd.address().port());
-    println!("everybody in this network can read and delete all that is in it; Ctrl-C ends it");
+    writeln!(stdout(), "export ETCDCTL_ENDPOINTS={}:{}", this_machine(), etcd.address().port())?;
+    writeln!(
+        stdout(),
+        "everybody in this network can read and delete all that is in it; Ctrl-C ends it"
+    )?;
     Ok(ctrl_c().await?)
 }
 
@@ -61,12 +65,12 @@ async fn cluster(tls: bool, user: bool) -> Result<()> {
     let leader = cluster.leader().await?;
     cluster.members.swap(0, leader);
 
-    println!("export ETCDCTL_ENDPOINTS={}", cluster.endpoints());
+    writeln!(stdout(), "export ETCDCTL_ENDPOINTS={}", cluster.endpoints())?;
     if tls {
         for (variable, file) in
             [("CACERT", "ca.pem"), ("CERT", "client.pem"), ("KEY", "client.key")]
         {
-            println!("export ETCDCTL_{variable}={}", cluster.file(file).display());
+            writeln!(stdout(), "export ETCDCTL_{variable}={}", cluster.file(file).display())?;
         }
     }
     if user {
@@ -74,7 +78,7 @@ async fn cluster(tls: bool, user: bool) -> Result<()> {
         let mut client = Client::connect([cluster.members[0].endpoint()], Some(options)).await?;
         add_users(&mut client).await.context("cannot add users")?;
         cluster.options = cluster.options.with_user("root", "secret");
-        println!("export ETCDCTL_USER=anna:secret");
+        writeln!(stdout(), "export ETCDCTL_USER=anna:secret")?;
     }
     tokio::select! {
         pressed = ctrl_c() => Ok(pressed?),
@@ -105,10 +109,14 @@ async fn report(cluster: &mut Cluster) -> Result<()> {
         };
         match leader {
             Some(process) if leader != last => {
-                println!("process {process} leads; kill it with: kill -9 {process}");
+                writeln!(stdout(), "process {process} leads; kill it with: kill -9 {process}")?;
             }
             Some(_) => {}
-            None => println!("nobody leads: {} of 3 is not a majority", cluster.members.len()),
+            None => writeln!(
+                stdout(),
+                "nobody leads: {} of 3 is not a majority",
+                cluster.members.len()
+            )?,
         }
         last = leader;
         let ended = loop {
@@ -117,6 +125,6 @@ async fn report(cluster: &mut Cluster) -> Result<()> {
                 None => sleep(Duration::from_millis(100)).await,
             }
         };
-        println!("process {} has ended", ended.id());
+        writeln!(stdout(), "process {} has ended", ended.id())?;
     }
 }

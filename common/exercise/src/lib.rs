@@ -14,6 +14,7 @@ mod verdict;
 mod wire;
 
 use std::env;
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -46,18 +47,17 @@ pub async fn run<F>(exercise: Exercise, experiment: fn(Scene) -> F) -> ExitCode
 where
     F: Future<Output = Result<Verdict>> + 'static,
 {
-    match judge(&exercise, experiment).await {
-        Ok(None) => {
-            println!("{}", exercise.hint);
-            ExitCode::SUCCESS
+    let shown = async {
+        let verdict = judge(&exercise, experiment).await?;
+        match &verdict {
+            Some(verdict) => writeln!(stdout(), "{verdict}")?,
+            None => writeln!(stdout(), "{}", exercise.hint)?,
         }
-        Ok(Some(verdict)) => {
-            println!("{verdict}");
-            match verdict {
-                Verdict::Held(_) => ExitCode::SUCCESS,
-                Verdict::Broken { .. } => ExitCode::from(1),
-            }
-        }
+        Ok::<_, Error>(verdict)
+    };
+    match shown.await {
+        Ok(None | Some(Verdict::Held(_))) => ExitCode::SUCCESS,
+        Ok(Some(Verdict::Broken { .. })) => ExitCode::from(1),
         Err(error) => {
             eprintln!("no verdict: {error:#}");
             ExitCode::from(2)

@@ -4,6 +4,7 @@
 mod cluster; // first, as it takes longest
 mod connecting;
 mod failover;
+mod programs;
 mod readme;
 #[cfg(feature = "tls-tests")]
 mod tls;

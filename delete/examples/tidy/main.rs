@@ -9,6 +9,7 @@ mod wrong_prefix;
 mod yours;
 
 use std::collections::HashSet;
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -77,11 +78,12 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         let counted = counted.or_else(gave_up)?;
         ensure!(staged || nth > 1, "tidy has asked etcd for nothing, so nothing was tried");
         if staged {
-            println!(
+            writeln!(
+                stdout(),
                 "4 jobs were done; after the response to your request {nth}, two of them were started again"
-            );
+            )?;
         } else {
-            println!("4 jobs were done; tidy says that it removed {counted}");
+            writeln!(stdout(), "4 jobs were done; tidy says that it removed {counted}")?;
         }
 
         let keys = keys(&scene, &mut client).await?;

@@ -11,6 +11,7 @@ mod wrong_once;
 mod wrong_patient;
 mod yours;
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -72,13 +73,13 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
 
     let never = || broken("it does not register", "what your code does first");
     service.until(|seen| seen.entry && seen.says, never).await?;
-    println!("the service is registered, on a lease of {TTL} s");
+    writeln!(stdout(), "the service is registered, on a lease of {TTL} s")?;
 
     service.gone = false;
     let server = blocking(move || server.restart().map(|()| server)).await?;
     // The first request of the old client could use the connection that is gone.
     service.client = connect_to(server.address()).await?;
-    println!("the server is restarted; all leases start again with their full TTL");
+    writeln!(stdout(), "the server is restarted; all leases start again with their full TTL")?;
     // A restarted server gives each lease its TTL and an election timeout, 1 s. So when
     // this one has ended, all that were not renewed after the restart have ended too.
     service.put_control(TTL + 2).await?;
@@ -90,13 +91,13 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
             "how your code goes on when the stream of renewals has ended",
         );
     }
-    println!("the entry is still there");
+    writeln!(stdout(), "the entry is still there")?;
 
     link.cut();
-    println!("the network is cut, between the service and the server");
+    writeln!(stdout(), "the network is cut, between the service and the server")?;
     let lease = || bail!("etcd does not end the lease, and nobody can renew it");
     service.until(|seen| !seen.entry, lease).await?;
-    println!("the lease has ended; the service has known in time");
+    writeln!(stdout(), "the lease has ended; the service has known in time")?;
 
     // Longer than one request may take: a service that registers meanwhile must retry.
     let away = Instant::now();

@@ -8,6 +8,7 @@ mod wrong_delete;
 mod wrong_lease;
 mod yours;
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -70,8 +71,8 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         let updated = update(scene.answer, &mut client, entry, SECOND_ADDRESS).await;
         updated.or_else(gave_up)?;
     }
-    println!("{SERVICES} services register, and then change their address");
-    println!("{ENDED} of them end; only the leases of the others are renewed");
+    writeln!(stdout(), "{SERVICES} services register, and then change their address")?;
+    writeln!(stdout(), "{ENDED} of them end; only the leases of the others are renewed")?;
 
     // Wait until every lease that nobody renews is gone, also one that no `Entry` names.
     let found = entries_in(&mut client, &scene).await?;
@@ -81,7 +82,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
             wait_for_end(&mut client, lease).await?;
         }
     }
-    println!("the leases that nobody renews have run out");
+    writeln!(stdout(), "the leases that nobody renews have run out")?;
     if renewing.is_finished()
         && let Err(error) = renewing.await?
     {

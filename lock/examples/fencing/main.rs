@@ -10,6 +10,7 @@ mod wrong_early;
 mod wrong_sure;
 mod yours;
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,8 +55,11 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         spawn_local(async move { add(answer, &mut client, &session, &lock, &key).await })
     };
 
-    println!("two writers add 1 to a number, each under the same lock");
-    println!("the first is paused, and if it has the lock, its lease ends; then the second adds");
+    writeln!(stdout(), "two writers add 1 to a number, each under the same lock")?;
+    writeln!(
+        stdout(),
+        "the first is paused, and if it has the lock, its lease ends; then the second adds"
+    )?;
 
     let (mut pause, mut refused, mut unstaged) = (1, 0, 0);
     let mut before = read(&mut client, &key).await?;
@@ -96,9 +100,10 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
             ensure!(unstaged < 3, "the second writer takes too long: {long:.1?}");
             continue;
         }
-        println!(
+        writeln!(
+            stdout(),
             "paused before its request {pause}: {writes} written, the number grows by {grown}"
-        );
+        )?;
         match first {
             _ if writes > grown => {
                 return broken(

@@ -11,6 +11,7 @@ mod wrong_put;
 mod wrong_stay;
 mod yours;
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -66,18 +67,18 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let one = all.leader(None, "with one candidate", "what your code does first").await?;
     all.enter(&scene, &server).await?;
     all.enter(&scene, &server).await?;
-    println!("one of three candidates leads; the TTL is {} s", TTL.as_secs());
+    writeln!(stdout(), "one of three candidates leads; the TTL is {} s", TTL.as_secs())?;
 
     let look = "what etcd keeps of a leader that it does not hear from, and for how long";
     all.kill(one).await;
-    println!("it dies");
+    writeln!(stdout(), "it dies")?;
     let two = all.leader(None, "after its death", look).await?;
-    println!("another one leads");
+    writeln!(stdout(), "another one leads")?;
 
     all.cut(two);
-    println!("the network is cut, between that one and the server");
+    writeln!(stdout(), "the network is cut, between that one and the server")?;
     let three = all.leader(Some(two), "after the leader was cut off", look).await?;
-    println!("the third one leads, and the second knows that it does not");
+    writeln!(stdout(), "the third one leads, and the second knows that it does not")?;
 
     // Longer than opening a session may take: a candidate that opens one meanwhile must retry.
     let away = Instant::now();
@@ -90,7 +91,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         all.look().await?;
     }
     all.kill(three).await;
-    println!("the second has its network back, and the third dies");
+    writeln!(stdout(), "the second has its network back, and the third dies")?;
     let look = "what your code does when it has lost the lead";
     all.leader(None, "with one that was cut off and is back", look).await?;
     held("there was always another leader, and never two at once")

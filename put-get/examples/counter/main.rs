@@ -8,6 +8,7 @@ mod wrong_mutex;
 mod wrong_once;
 mod yours;
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -56,8 +57,11 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         clients.push(client);
         wires.push(wire);
     }
-    println!("{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times");
-    println!("each time, all of them have read it before any of them writes");
+    writeln!(
+        stdout(),
+        "{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times"
+    )?;
+    writeln!(stdout(), "each time, all of them have read it before any of them writes")?;
 
     let start = |client: &Client| {
         let (answer, mut client, key) = (scene.answer, client.clone(), key.to_owned());

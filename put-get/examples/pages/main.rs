@@ -10,6 +10,7 @@ mod wrong_whole;
 mod yours;
 
 use std::collections::HashMap;
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -49,7 +50,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let put = |(number, parcel): (usize, &String)| TxnOp::put(shelf(2 * number), &**parcel, None);
     let puts = Txn::new().and_then(parcels.iter().enumerate().map(put).collect::<Vec<_>>());
     within(REQUEST_TIMEOUT, client.txn(puts)).await.context("txn failed")?;
-    println!("{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time");
+    writeln!(stdout(), "{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time")?;
 
     let (mut reader, mut wire) = scene.connect_by_wire().await?;
     let mut responses = 0;
@@ -81,7 +82,10 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     moved?;
     let seen = seen.or_else(gave_up)?;
     ensure!(responses > 0, "read has asked etcd for nothing, so nothing was tried");
-    println!("after each page one is moved from the front to the back, and one to the front");
+    writeln!(
+        stdout(),
+        "after each page one is moved from the front to the back, and one to the front"
+    )?;
 
     if responses < PARCELS / LIMIT {
         return broken(

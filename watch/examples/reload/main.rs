@@ -10,6 +10,7 @@ mod wrong_revision;
 mod wrong_silence;
 mod yours;
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -65,13 +66,13 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let response = wire.response(1).await;
     ensure!(response.is_some(), "follow has asked etcd for nothing, so nothing was tried");
     store.change().await?;
-    println!("v2 is put when etcd has responded to the first request");
+    writeln!(stdout(), "v2 is put when etcd has responded to the first request")?;
     drop(response);
     wire.open();
     let gap = "what happens between your get and the beginning of your watch";
     follower.check(&store, gap).await?;
     store.change().await?;
-    println!("v3 is put while nothing else happens");
+    writeln!(stdout(), "v3 is put while nothing else happens")?;
     follower.check(&store, "what your code does with an event").await?;
 
     // First a restart alone. Then the history is compacted as well, and the value changes
@@ -82,16 +83,24 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         // The first request of the old client could use the connection that is gone.
         store.client = connect_to(server.address()).await?;
         store.change().await?;
-        println!("the server is restarted, and {} is put before you are back", store.newest());
+        writeln!(
+            stdout(),
+            "the server is restarted, and {} is put before you are back",
+            store.newest()
+        )?;
         let mut look = "what happens between the end of your stream and your next watch";
         if nth > 0 {
             store.compact().await?;
-            println!("the history up to {} is compacted", store.newest());
+            writeln!(stdout(), "the history up to {} is compacted", store.newest())?;
             // The program may send fewer requests.
             let response = timeout(REQUEST_TIMEOUT, wire.response(nth)).await.ok().flatten();
             if response.is_some() {
                 store.change().await?;
-                println!("{} is put when etcd has responded to your request {nth}", store.newest());
+                writeln!(
+                    stdout(),
+                    "{} is put when etcd has responded to your request {nth}",
+                    store.newest()
+                )?;
             }
             look = "what etcd tells you on a stream, apart from events, and what you do then";
         }
