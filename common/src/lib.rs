@@ -12,10 +12,12 @@
 //! ```
 //!
 //! The chapters that wait for a key to go use [`deleted`]. Those with a stream use [`unless_lost`], and
-//! [`reconnect`] when it is lost. The rest is for programs that do more than a chapter does.
+//! [`reconnect`] when it is lost. [`argument`] reads the command line. The rest is for programs that do
+//! more than a chapter does.
 
 // A module imports only from those after it in this list:
-// deleted, connect, health, failover, within, settings, tls, error.
+// deleted, connect, health, failover, within, settings, tls, error; argument imports nothing.
+mod argument;
 mod connect;
 mod deleted;
 mod error;
@@ -25,6 +27,7 @@ mod settings;
 mod tls;
 mod within;
 
+pub use argument::{argument, no_argument};
 pub use connect::{connect, connect_through, connect_to, connect_to_through, reconnect};
 pub use deleted::deleted;
 pub use error::{RequestError, is_refusal, unless_lost};

@@ -7,10 +7,11 @@
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
-use common::{REQUEST_TIMEOUT, connect, within};
+use common::{REQUEST_TIMEOUT, connect, no_argument, within};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    no_argument(include_str!("main.rs"));
     let mut client = connect().await?;
 
     let response =

@@ -7,7 +7,7 @@
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{REQUEST_TIMEOUT, connect, deleted, is_refusal, reconnect, within};
+use common::{REQUEST_TIMEOUT, connect, deleted, is_refusal, no_argument, reconnect, within};
 use etcd_client::{Client, LeaseKeepAliveStream, LeaseKeeper, PutOptions};
 use tokio::time::{Duration, sleep};
 
@@ -15,6 +15,7 @@ const TTL: i64 = 5; // seconds
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    no_argument(include_str!("main.rs"));
     let mut client = connect().await?;
     let lease =
         within(REQUEST_TIMEOUT, client.lease_grant(TTL, None)).await.context("grant failed")?;

@@ -7,13 +7,14 @@
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
-use common::{REQUEST_TIMEOUT, connect, deleted, within};
+use common::{REQUEST_TIMEOUT, connect, deleted, no_argument, within};
 use etcd_client::PutOptions;
 
 const TTL: i64 = 5; // seconds
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    no_argument(include_str!("main.rs"));
     let mut client = connect().await?;
 
     let lease =

@@ -13,7 +13,7 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, within};
+use common::{REQUEST_TIMEOUT, no_argument, within};
 use etcd_client::{Client, Txn, TxnOp};
 use etcd_server::Server;
 use lock::{Guard, Mutex, Session};
@@ -23,6 +23,7 @@ use tokio::time::timeout;
 const TTL: Duration = Duration::from_secs(2);
 
 fn main() -> Result<()> {
+    no_argument(include_str!("guards.rs"));
     let etcd = Server::start()?;
     let mut resources = [
         Resource::new("no protection", ""),

@@ -13,7 +13,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
+use common::{NO_LIMIT, REQUEST_TIMEOUT, no_argument, within};
 use etcd_client::{Client, LockOptions};
 use etcd_server::Server;
 use lock::{Guard, Mutex, Session};
@@ -36,6 +36,7 @@ const TTL: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    no_argument(include_str!("handover.rs"));
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let version = within(REQUEST_TIMEOUT, client.status()).await?.version().to_owned();

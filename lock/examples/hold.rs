@@ -9,7 +9,7 @@ use std::process;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, connect, within};
+use common::{REQUEST_TIMEOUT, connect, no_argument, within};
 use etcd_client::{Client, GetOptions};
 use lock::{Mutex, Session};
 use tokio::signal::ctrl_c;
@@ -24,6 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    no_argument(include_str!("hold.rs"));
     let client = connect().await?;
     let session = Session::open(&client, TTL).await?;
     eprintln!("kill this process with: kill -9 {}", process::id());

@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{REQUEST_TIMEOUT, connect, connect_to, within};
+use common::{REQUEST_TIMEOUT, connect, connect_to, no_argument, within};
 use etcd_client::{Client, GetOptions};
 use etcd_server::{Cluster, freeze};
 use lock::{Guard, Mutex, Session};
@@ -26,6 +26,7 @@ async fn main() -> Result<()> {
     if env::args().nth(1).is_some_and(|argument| argument == "hold") {
         return hold().await;
     }
+    no_argument(include_str!("takeover.rs"));
     let mut cluster = Cluster::start()?;
     writeln!(
         stdout(),

@@ -7,7 +7,7 @@
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, connect, within};
+use common::{REQUEST_TIMEOUT, connect, no_argument, within};
 use etcd_client::{Client, GetOptions};
 use lock::{Mutex, Session, unless_interrupted};
 use tokio::time::Duration;
@@ -18,6 +18,7 @@ const TTL: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    no_argument(include_str!("main.rs"));
     let client = connect().await?;
     let s1 = Session::open(&client, TTL).await?;
     let s2 = Session::open(&client, TTL).await?;

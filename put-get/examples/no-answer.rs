@@ -7,11 +7,12 @@
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
-use common::{REQUEST_TIMEOUT, connect_to, within};
+use common::{REQUEST_TIMEOUT, connect_to, no_argument, within};
 use etcd_server::{Proxy, Server};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    no_argument(include_str!("no-answer.rs"));
     // An etcd of its own, and a network to it that can lose things.
     let etcd = Server::start()?;
     let network = Proxy::to(etcd.address())?;

@@ -6,15 +6,14 @@
 //! cargo run -p put-get -- --get     only reads
 //! ```
 
-use std::env;
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
-use common::{REQUEST_TIMEOUT, connect, within};
+use common::{REQUEST_TIMEOUT, argument, connect, within};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let value = env::args_os().nth(1).unwrap_or("testvalues".into()).into_encoded_bytes();
+    let value = argument("VALUE | --get", include_str!("main.rs")).unwrap_or("testvalues".into());
     // Dropping the client closes the connection. Go needs `defer cli.Close()`.
     let mut client = connect().await?;
 

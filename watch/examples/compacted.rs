@@ -7,12 +7,13 @@
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
-use common::{REQUEST_TIMEOUT, connect_to, within};
+use common::{REQUEST_TIMEOUT, connect_to, no_argument, within};
 use etcd_client::WatchOptions;
 use etcd_server::Server;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    no_argument(include_str!("compacted.rs"));
     // An etcd of its own: a compaction is for everybody, and for ever.
     let etcd = Server::start()?;
     let mut client = connect_to([etcd.endpoint()]).await?;

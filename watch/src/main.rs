@@ -5,17 +5,16 @@
 //! cargo run -p watch -- foo
 //! ```
 
-use std::env;
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result, ensure};
 use bstr::BStr;
-use common::{NO_LIMIT, REQUEST_TIMEOUT, connect, reconnect, unless_lost, within};
+use common::{NO_LIMIT, REQUEST_TIMEOUT, argument, connect, reconnect, unless_lost, within};
 use etcd_client::{WatchOptions, WatchResponse};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let key = env::args_os().nth(1).unwrap_or("testkey".into()).into_encoded_bytes();
+    let key = argument("KEY", include_str!("main.rs")).unwrap_or("testkey".into());
     let mut client = connect().await?;
 
     // The revision to watch from; 0 means from now on.

@@ -11,6 +11,7 @@
 use std::env;
 use std::io::{Write, stdout};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::process::exit;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -29,7 +30,17 @@ async fn main() -> Result<()> {
         ["user"] => cluster(false, true).await,
         ["tls"] => cluster(true, false).await,
         ["tls", "user"] | ["user", "tls"] => cluster(true, true).await,
-        _ => bail!("there is no {:?}; there are: class; user, tls, or both", words.join(" ")),
+        ["--help"] => {
+            let help = include_str!("main.rs").lines().map_while(|line| line.strip_prefix("//!"));
+            let help: Vec<_> =
+                help.map(str::trim).filter(|line| !line.starts_with("```")).collect();
+            Ok(writeln!(stdout(), "{}", help.join("\n"))?)
+        }
+        _ => {
+            let usage = "cargo run -p etcd-server -- [class | user | tls | tls user]";
+            eprintln!("Error: cannot use {:?}; usage: {usage}", words.join(" "));
+            exit(2)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use etcd_client::{Client, GetOptions};
 use etcd_server::Server;
-use testing::program_at;
+use testing::{program_at, program_with};
 
 /// Returns the name of each program, and its source.
 fn programs() -> Result<Vec<(String, PathBuf)>> {
@@ -59,5 +59,47 @@ async fn programs_whose_output_nobody_reads_end_with_an_error() -> Result<()> {
     let mut client = Client::connect([server.endpoint()], None).await?;
     let below = GetOptions::new().with_prefix();
     ensure!(client.get("/my-lock/", Some(below)).await?.count() == 0);
+    Ok(())
+}
+
+/// Runs a program that is no exercise with these arguments. It must not connect to anything. Returns its
+/// status, stdout and stderr.
+fn run(name: &str, arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
+    let output = program_with("127.0.0.1:1", name)?.args(arguments).output()?;
+    let text = String::from_utf8;
+    Ok((output.status.code(), text(output.stdout)?, text(output.stderr)?))
+}
+
+#[test]
+fn programs_explain_themselves() -> Result<()> {
+    for (name, source) in programs()? {
+        if is_exercise(&source) {
+            continue; // it says which answers there are
+        }
+        let source = fs::read_to_string(source)?;
+        let top = source.lines().map_while(|line| line.strip_prefix("//!"));
+        let top: Vec<_> = top.map(str::trim).filter(|line| !line.starts_with("```")).collect();
+        let (status, shown, errors) = run(&name, &["--help"])?;
+        let is_right = status == Some(0) && shown.trim() == top.join("\n") && errors.is_empty();
+        ensure!(is_right, "{name}: {status:?}: {shown}{errors}");
+
+        let command = top.iter().find(|line| line.starts_with("cargo run")).context("no usage")?;
+        let command = command.split("  ").next().unwrap_or_default();
+        for arguments in [&["one", "two"][..], &["--none"]] {
+            let (status, shown, errors) = run(&name, arguments)?;
+            let is_right = status == Some(2) && shown.is_empty() && errors.lines().count() == 1;
+            ensure!(is_right, "{name} {arguments:?}: {status:?}: {shown}{errors}");
+            let usage = format!("; usage: {command}");
+            ensure!(
+                errors.starts_with("Error: cannot use ") && errors.contains(&usage),
+                "{errors}"
+            );
+        }
+    }
+    let (_, _, errors) = run("put-get", &["one", "two"])?;
+    let usage = "usage: cargo run -p put-get -- [VALUE | --get]";
+    ensure!(errors == format!("Error: cannot use \"two\"; {usage}\n"), "{errors}");
+    let (_, _, errors) = run("lock", &["now"])?;
+    ensure!(errors == "Error: cannot use \"now\"; usage: cargo run -p lock\n", "{errors}");
     Ok(())
 }
