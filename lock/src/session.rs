@@ -23,8 +23,9 @@ use crate::queue::Place;
 /// - if the program was killed, frozen or cut off: the TTL after the last renewal, and half a
 ///   second more at most. (A new leader of etcd starts the TTL again.)
 ///
-/// The renewals end when the session and all its guards are dropped. Its tasks run on the runtime
-/// on which it was opened.
+/// The renewals end when the session and all its guards are dropped. A clone is the same session:
+/// closing one ends all. Its tasks run on the runtime on which it was opened.
+#[derive(Clone)]
 pub struct Session {
     pub(crate) renewed: Arc<Renewed>,
 }
@@ -134,7 +135,7 @@ impl Session {
         }
     }
 
-    /// Ends the session with all its guards, but not its lease. Returns the id of the lease. The
+    /// Ends the session, also for its clones and guards, but not its lease. Returns the id of the lease. The
     /// locks stay locked until the lease runs out. The caller may renew it.
     pub fn orphan(self) -> i64 {
         self.renewed.lease.end();
