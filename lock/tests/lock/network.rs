@@ -286,26 +286,33 @@ async fn a_session_is_closed_if_not_at_the_first_attempt() -> Result<()> {
 #[tokio::test]
 async fn a_leader_that_is_killed_or_frozen_costs_no_session_and_no_close() -> Result<()> {
     let mut cluster = Cluster::start()?;
-    let endpoints: Vec<_> = cluster.members.iter().map(|m| m.address().to_string()).collect();
-    let client = common::connect_to(&endpoints).await?;
     let ttl = Duration::from_secs(5);
+    let (client, leader) = by_the_leader(&cluster).await?;
     let session = Session::open(&client, ttl).await?;
-    let leader = cluster.leader().await?;
     cluster.members[leader].kill()?;
     timeout(ttl, session.close()).await??;
     cluster.members[leader].restart()?;
 
+    let (client, leader) = by_the_leader(&cluster).await?;
     let mut sessions = Vec::new();
     for _ in 0..6 {
         sessions.push(Session::open(&client, ttl).await?);
     }
-    let leader = cluster.leader().await?;
     let _frozen = cluster.members[leader].freeze()?;
     sleep(ttl + SHORT).await; // those that are not renewed are lost by then
+    ensure!(sessions.iter().all(Session::is_alive), "a session is lost");
     for session in sessions {
         timeout(ttl, session.close()).await??;
     }
     Ok(())
+}
+
+/// A client that goes to the leader first.
+#[cfg(unix)]
+async fn by_the_leader(cluster: &Cluster) -> Result<(Client, usize)> {
+    let leader = cluster.leader().await?;
+    let endpoints = [0, 1, 2].map(|n| cluster.members[(leader + n) % 3].address().to_string());
+    Ok((common::connect_to(endpoints).await?, leader))
 }
 
 #[cfg(unix)]
