@@ -212,8 +212,10 @@ async fn etcd_without_space_is_told_at_once_and_a_lock_can_be_given_back() -> Re
     let before = received(&etcd)?;
     let mutex = Mutex::new(&s2, NAME);
     let full = "cannot lock /my-lock/: etcdserver: mvcc: database space exceeded";
-    assert_eq!(format!("{:#}", mutex.lock().await.err().unwrap()), full);
-    assert_eq!(format!("{:#}", mutex.try_lock().await.err().unwrap()), full);
+    let error = timeout(PATIENCE, mutex.lock()).await?.err().unwrap();
+    assert_eq!(format!("{error:#}"), full);
+    let error = timeout(PATIENCE, mutex.try_lock()).await?.err().unwrap();
+    assert_eq!(format!("{error:#}"), full);
     ensure!(received(&etcd)? - before <= 4, "it asks on");
     ensure!(guard.unlock().await?);
     Ok(())
