@@ -14,7 +14,8 @@ use anyhow::{Result, bail};
 pub fn freeze(process: u32) -> Result<Frozen> {
     // The shell has `kill` built in; not every system has it as a program. The shell waits until
     // its input ends, so that the process is thawed even when this program is killed.
-    let script = r#"trap "" HUP INT TERM; kill -STOP "$0" && echo && read -r _; kill -CONT "$0""#;
+    let script =
+        r#"trap "" HUP INT QUIT TERM; kill -STOP "$0" && echo && read -r _; kill -CONT "$0""#;
     let mut shell = Command::new("sh")
         .args(["-c", script, &process.to_string()])
         .stdin(Stdio::piped())

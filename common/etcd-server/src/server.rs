@@ -1,6 +1,8 @@
 //! An etcd for one program alone.
 
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -159,7 +161,7 @@ fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> R
     #[cfg(unix)]
     let guardian = spawn_guardian(&etcd, folder)
         .inspect_err(|_| drop(etcd.kill())) // or it would stay for ever
-        .context("cannot start sh, which ends etcd with this program")?;
+        .context("cannot start sh, which ends etcd with this program; is it on the PATH?")?;
     Ok(Process {
         etcd,
         #[cfg(unix)]
@@ -168,13 +170,15 @@ fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> R
 }
 
 /// Starts a guardian: a shell that waits until this program ends, and then ends the etcd and removes
-/// the folder. Its input ends when this program does, even if that is killed.
+/// the folder. Its input ends when this program does, even if that is killed. In a process group of its
+/// own it gets none of the terminal's signals.
 #[cfg(unix)]
 fn spawn_guardian(etcd: &Child, folder: &TempDir) -> Result<Child> {
-    let script = r#"trap "" HUP INT TERM; read -r _; kill -9 "$0"; rm -rf "$1""#;
+    let script = r#"read -r _; kill -9 "$0"; rm -rf "$1""#;
     Ok(Command::new("sh")
         .args(["-c", script, &etcd.id().to_string()])
         .arg(folder.path())
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -1,8 +1,11 @@
 //! What a private server promises.
 
 use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
+#[cfg(unix)]
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::{park, sleep};
@@ -28,31 +31,58 @@ async fn keeps_its_data_over_a_restart_and_is_gone_when_dropped() -> Result<()> 
 #[cfg(unix)]
 #[test]
 fn is_gone_when_its_program_is_killed() -> Result<()> {
-    let mut program = Command::new(env::current_exe()?)
-        .args(["program_with_a_server", "--exact", "--ignored", "--nocapture"])
-        .env("HAS_A_SERVER", "yes")
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut lines = BufReader::new(program.stdout.take().context("no stdout")?).lines();
-    let server = lines.find_map(|line| Some(line.ok()?.strip_prefix("server ")?.to_owned()));
-    program.kill()?;
-    program.wait()?;
-    let server = server.context("it has started no server")?;
-    let words: Vec<&str> = server.splitn(3, ' ').collect();
-    let [process, address, data] = words[..] else { panic!("{server}") };
+    // To the process alone, and as a terminal does it: to the whole group.
+    for kill in ["kill -KILL ", "kill -QUIT -", "kill -KILL -"] {
+        let mut program = program()?.process_group(0).stdout(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(program.stdout.take().context("no stdout")?).lines();
+        let server = lines.find_map(|line| Some(line.ok()?.strip_prefix("server ")?.to_owned()));
+        sh(&format!("{kill}{}", program.id()))?;
+        program.wait()?;
+        let server = server.context("it has started no server")?;
+        let words: Vec<&str> = server.splitn(3, ' ').collect();
+        let [process, address, folder] = words[..] else { panic!("{server}") };
 
-    let (address, begin) = (address.parse::<SocketAddr>()?, Instant::now());
-    while TcpStream::connect(address).is_ok() || Path::new(data).exists() {
-        if begin.elapsed() > Duration::from_secs(10) {
-            Command::new("sh").args(["-c", &format!("kill -9 {process}")]).status()?;
-            panic!("process {process} is still there, or {data}");
+        let (address, begin) = (address.parse::<SocketAddr>()?, Instant::now());
+        while TcpStream::connect(address).is_ok() || Path::new(folder).exists() {
+            if begin.elapsed() > Duration::from_secs(10) {
+                let _ = sh(&format!("kill -9 {process}")); // it may have ended
+                fs::remove_dir_all(folder)?;
+                panic!("after {kill}, process {process} is still there, or {folder}");
+            }
+            sleep(Duration::from_millis(10));
         }
-        sleep(Duration::from_millis(10));
     }
     Ok(())
 }
 
-/// Runs in a process that the test above has started.
+#[cfg(unix)]
+#[test]
+fn is_not_started_without_a_guardian() -> Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let output = program()?.env("PATH", "").env("TMPDIR", temporary.path()).output()?;
+    let shown = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    ensure!(shown.contains("cannot start sh, which ends etcd with this program;"), "{shown}");
+    ensure!(temporary.path().read_dir()?.next().is_none(), "a folder is left");
+    Ok(())
+}
+
+/// Returns the command that runs the program below.
+#[cfg(unix)]
+fn program() -> Result<Command> {
+    let mut command = Command::new(env::current_exe()?);
+    command
+        .args(["program_with_a_server", "--exact", "--ignored", "--nocapture"])
+        .env("HAS_A_SERVER", "yes");
+    Ok(command)
+}
+
+#[cfg(unix)]
+fn sh(script: &str) -> Result<()> {
+    ensure!(Command::new("sh").args(["-c", script]).status()?.success(), "{script} failed");
+    Ok(())
+}
+
+/// Runs in a process that a test above has started.
 #[test]
 #[ignore = "is a program for another test to kill"]
 fn program_with_a_server() -> Result<()> {
@@ -60,7 +90,8 @@ fn program_with_a_server() -> Result<()> {
         return Ok(());
     }
     let etcd = Server::start()?;
-    println!("server {} {} {}", etcd.id(), etcd.address(), etcd.data().display());
+    let folder = etcd.data().with_file_name("");
+    println!("server {} {} {}", etcd.id(), etcd.address(), folder.display());
     loop {
         park();
     }
