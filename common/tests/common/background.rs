@@ -1,0 +1,104 @@
+//! The etcd in the background.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use testing::{Desk, Program};
+
+#[test]
+fn two_chapters_started_at_once_share_one_server() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let chapters =
+        [Program::start(desk.command("put-get")?)?, Program::start(desk.command("delete")?)?];
+    let mut lines = Vec::new();
+    for chapter in chapters {
+        let (shown, status) = chapter.end()?;
+        shown.iter().for_each(|line| desk.note(line));
+        ensure!(status.success(), "{status}: {shown:?}");
+        lines.extend(shown);
+    }
+    let started = lines.iter().filter(|line| line.starts_with("started etcd ")).count();
+    ensure!(started == 1, "{lines:#?}");
+    Ok(())
+}
+
+#[test]
+fn the_server_outlives_the_chapter_and_ctrl_c() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let mut watch = desk.command("watch")?;
+    watch.process_group(0); // as a shell does, so that Ctrl-C is for all of it
+    let watch = Program::start(watch)?;
+    while desk.servers.is_empty() {
+        desk.note(&watch.line()?.context("it has ended")?);
+    }
+    watch.expect("watching testkey")?;
+    let kill = format!("kill -INT -{}", watch.id());
+    ensure!(Command::new("sh").args(["-c", &kill]).status()?.success());
+    // It ends, and with it the pipe to this test: the server does not hold it.
+    watch.end()?;
+    Program::start(desk.command("put-get")?)?.expect("testkey,testvalues")
+}
+
+#[test]
+fn says_why_etcd_does_not_start() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let data = etcd_server::background_data(desk.address);
+    let mut failing = |etcd: &str| -> Result<Vec<String>> {
+        let mut chapter = desk.command("put-get")?;
+        chapter.env("ETCD", etcd);
+        let (lines, status) = Program::start(chapter)?.end()?;
+        lines.iter().for_each(|line| desk.note(line));
+        ensure!(status.code() == Some(1), "{status}: {lines:#?}");
+        Ok(lines)
+    };
+    let missing = failing("/no/such/etcd")?;
+    ensure!(
+        missing[0].starts_with("Error: cannot start /no/such/etcd, which ETCD names"),
+        "{missing:#?}"
+    );
+
+    // etcd wants a folder of that name, says so in its log, and ends.
+    fs::create_dir(&data)?;
+    fs::write(data.join("member"), "")?;
+    let ended = failing("")?;
+    ensure!(ended[0].contains(" ended with exit status: 1; its log, target/etcd-"), "{ended:#?}");
+    ensure!(ended.iter().any(|line| line.contains("not a directory")), "{ended:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_program_that_was_moved_keeps_its_data_where_it_is_now() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let moved = tempfile::tempdir()?;
+    let program = moved.path().join("put-get");
+    fs::copy(desk.command("put-get")?.get_program(), &program)?;
+    fs::write(moved.path().join("CACHEDIR.TAG"), "")?; // as cargo marks its target folder
+    let mut chapter = Command::new(program);
+    chapter.env_clear().env("ETCD_LOCAL_PORT", desk.address.port().to_string());
+    let (lines, status) = Program::start(chapter)?.end()?;
+    lines.iter().for_each(|line| desk.note(line));
+    ensure!(status.success(), "{lines:#?}");
+    let data = format!("etcd-{}", desk.address.port());
+    ensure!(moved.path().join(&data).is_dir(), "{lines:#?}");
+    ensure!(!etcd_server::background_data(desk.address).exists(), "{lines:#?}");
+    drop(desk); // or the server would write into a folder that is gone
+    Ok(())
+}
+
+#[test]
+fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let chapter = desk.command("put-get")?;
+    let mut holder = Desk::new()?;
+    // Half a minute after its start, an etcd whose data was moved away ends.
+    holder.start_server()?;
+    let [held, wanted]: [_; 2] = [&holder, &desk].map(|d| etcd_server::background_data(d.address));
+    fs::rename(&held, &wanted)?;
+    let (lines, status) = Program::start(chapter)?.end()?;
+    lines.iter().for_each(|line| desk.note(line));
+    ensure!(status.code() == Some(1), "{status}: {lines:#?}");
+    ensure!(lines[0].starts_with("Error: another etcd holds the data in target/"), "{lines:#?}");
+    Ok(())
+}
