@@ -1,5 +1,7 @@
 //! Connecting to etcd.
 
+use std::net::SocketAddr;
+
 use anyhow::{Result, bail, ensure};
 use etcd_client::{BalancedChannelBuilder, Client, Error};
 use tokio::task::spawn_blocking;
@@ -28,11 +30,12 @@ use crate::within::REQUEST_TIMEOUT;
 /// - etcd cannot be started, see [`etcd_server::find_or_start`].
 pub async fn connect() -> Result<Client> {
     let settings = Settings::from_env()?;
-    if let Some(address) = settings.local {
-        spawn_blocking(move || etcd_server::find_or_start(address)).await??;
-    }
     let channel = Failover::default(); // keeps the connections of the health check
-    let health = check_all(&settings, &channel).await?;
+    let health = match settings.local {
+        Some(address) => check_local(&settings, &channel, address).await?,
+        None => check_all(&settings, &channel).await?,
+    };
+    let health = health.or_error(&settings)?;
     for (endpoint, cause) in &health.unhealthy {
         eprintln!("without {endpoint}: {cause}");
     }
@@ -49,7 +52,7 @@ where
     B: BalancedChannelBuilder<Error = Error> + Clone,
 {
     let settings = Settings::from_env()?;
-    let health = check_all(&settings, &Failover::default()).await?;
+    let health = check_all(&settings, &Failover::default()).await?.or_error(&settings)?;
     client_of(&settings, &health, channel).await
 }
 
@@ -99,6 +102,26 @@ pub async fn reconnect(client: &Client) -> Result<()> {
         if Instant::now() > deadline {
             bail!("cannot reach etcd at {}: {cause}", Settings::from_env()?.endpoints.join(", "));
         }
+    }
+}
+
+/// Checks the etcd of this machine, which is started first if nothing listens on its port.
+async fn check_local(
+    settings: &Settings,
+    channel: &Failover,
+    address: SocketAddr,
+) -> Result<Health> {
+    let mut checks = 0;
+    loop {
+        spawn_blocking(move || etcd_server::find_or_start(address)).await??;
+        let health = check_all(settings, channel).await?;
+        checks += 1;
+        // For a moment the system still accepts connections for a server that was killed, and then
+        // loses them. So this looks again, for about a second.
+        if !health.is_gone() || checks == 10 {
+            return Ok(health);
+        }
+        sleep(RETRY_INTERVAL).await;
     }
 }
 

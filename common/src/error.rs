@@ -9,7 +9,8 @@ use etcd_client::Error;
 use tonic::Code;
 
 pub(crate) const NO_ANSWER: &str = "no answer";
-const LOST: &str = "connection lost";
+pub(crate) const LOST: &str = "connection lost";
+pub(crate) const REFUSED: &str = "connection refused";
 
 /// For an error after which nobody knows whether etcd has carried out the request.
 pub(crate) const MAY_HAVE: &str = "(the request may still have been carried out)";
@@ -84,7 +85,7 @@ pub(crate) fn one_line(error: &Error) -> String {
     };
     let text = cause.to_string();
     match cause.downcast_ref().map(io::Error::kind) {
-        Some(ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
+        Some(ErrorKind::ConnectionRefused) => REFUSED.to_owned(),
         Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => LOST.to_owned(),
         // The HTTP/2 library and the TLS library have words of their own for a lost connection.
         None if ["broken pipe", "connection closed", "connection reset"]

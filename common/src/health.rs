@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Code;
 
-use crate::error::{NO_ANSWER, code, one_line};
+use crate::error::{LOST, NO_ANSWER, REFUSED, code, one_line};
 use crate::failover::Failover;
 use crate::settings::{CONNECT_TIMEOUT, Settings};
 use crate::within::REQUEST_TIMEOUT;
@@ -24,6 +24,22 @@ pub(crate) struct Health {
     pub(crate) healthy: Vec<String>,
     /// Each endpoint with the cause.
     pub(crate) unhealthy: Vec<(String, String)>,
+}
+
+impl Health {
+    /// Whether no server was left when it was checked.
+    pub(crate) fn is_gone(&self) -> bool {
+        let gone = |cause: &str| cause == REFUSED || cause.contains(LOST);
+        self.healthy.is_empty() && self.unhealthy.iter().all(|(_, cause)| gone(cause))
+    }
+
+    /// Returns the health if there is a healthy endpoint, or else an error with the causes.
+    pub(crate) fn or_error(self, settings: &Settings) -> Result<Health> {
+        if self.healthy.is_empty() {
+            bail!("cannot reach etcd at {} ({})", by_cause(self.unhealthy), settings.advice);
+        }
+        Ok(self)
+    }
 }
 
 /// Reads a key, which takes a majority of the cluster, as `etcdctl endpoint health` does.
@@ -80,9 +96,6 @@ pub(crate) async fn check_all(settings: &Settings, channel: &Failover) -> Result
             Ok(()) => healthy.push(endpoint.clone()),
             Err(cause) => unhealthy.push((endpoint.clone(), cause)),
         }
-    }
-    if healthy.is_empty() {
-        bail!("cannot reach etcd at {} ({})", by_cause(unhealthy), settings.advice);
     }
     Ok(Health { healthy, unhealthy })
 }

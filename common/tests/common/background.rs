@@ -1,6 +1,8 @@
 //! The etcd in the background.
 
 use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -21,6 +23,23 @@ fn two_chapters_started_at_once_share_one_server() -> Result<()> {
     }
     let started = lines.iter().filter(|line| line.starts_with("started etcd ")).count();
     ensure!(started == 1, "{lines:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_was_just_killed_is_replaced() -> Result<()> {
+    let mut desk = Desk::new()?;
+    // What the system does for a killed server: its port still accepts connections, and is closed
+    // with them.
+    let killed = TcpListener::bind(desk.address)?;
+    let chapter = Program::start(desk.command("put-get")?)?;
+    let (_look, _) = killed.accept()?;
+    let (mut check, _) = killed.accept()?;
+    check.read_exact(&mut [0])?;
+    drop((killed, check));
+    let (lines, status) = chapter.end()?;
+    lines.iter().for_each(|line| desk.note(line));
+    ensure!(status.success() && desk.servers.len() == 1, "{status}: {lines:#?}");
     Ok(())
 }
 
