@@ -10,36 +10,38 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::launch::{POLL_INTERVAL, START_LIMIT, etcd, field, shown, spawn, wait_until_serving};
+use crate::launch::{POLL_INTERVAL, START_LIMIT, etcd, shown, spawn, wait_until_serving};
 
 /// Starts an etcd in the background if nothing listens at `address`, and waits until it serves.
-/// Prints a notice on stderr and returns the id of the process; returns `None` if there was nothing
-/// to start. The etcd outlives this program.
+/// Announces it on stderr before, and returns the id of the process; returns `None` if there was
+/// nothing to start. The etcd outlives this program.
 ///
 /// Programs that call this at the same moment share one server. It keeps its data in
-/// [`background_data`], and its log in the same place with the ending `.log`.
+/// [`background_data`]. Its log is in the same place with the ending `.log`, and the log of the etcd
+/// before with `.log.old`.
 ///
 /// # Errors
 ///
 /// - The folder or the log cannot be written, or the binary cannot be started.
-/// - Another program has been starting an etcd for 30 s.
-/// - Another etcd has used the data for 10 s, at another port.
-/// - etcd exits, or does not serve within [`START_LIMIT`]. The error has the end of etcd's log.
+/// - Another etcd with this data has been starting or stopping for 30 s.
+/// - etcd exits, or does not serve within [`START_LIMIT`]. The error has the end of its log.
 pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
     if is_taken(address) {
         return Ok(None);
     }
     let data = background_data(address);
-    let log = data.with_extension("log");
     let beside = data.with_file_name("");
     fs::create_dir_all(&beside).with_context(|| format!("cannot create {}", beside.display()))?;
-    let _turn = take_turn(&data.with_extension("lock"))?;
-    if is_taken(address) {
+    let Some(turn) = take_turn(address, &data.with_extension("lock"))? else {
         return Ok(None); // another program had its turn first
-    }
-    wait_until_free(&data)?;
+    };
+    let log = data.with_extension("log");
+    let _ = fs::rename(&log, data.with_extension("log.old")); // there may be none
 
     let mut command = etcd(&data, "http", address, &log)?;
+    // etcd inherits the file, and on Unix the lock with it. So no other is started while this one
+    // starts, if its program was killed, or stops: up to 7 s, its grace period for open watches.
+    command.stdin(turn);
     // A process group of its own: Ctrl-C, and closing the terminal, signal the group of the
     // program in the foreground.
     #[cfg(unix)]
@@ -49,13 +51,11 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
         &mut command,
         0x0000_0208, // CREATE_NEW_PROCESS_GROUP | DETACHED_PROCESS
     );
+    eprintln!("starting etcd at {address}, with its data in {}", shown(&data));
     let mut etcd = spawn(&mut command)?;
-    let text = wait_until_serving(&mut etcd, &data, &log)?;
-
-    let version = field(&text, "etcd-version").unwrap_or_default();
     let stop = if cfg!(windows) { "taskkill /f /pid" } else { "kill" };
-    eprintln!("started etcd {version} at {address}, with its data in {}", shown(&data));
     eprintln!("it keeps running; stop it with: {stop} {}", etcd.id());
+    wait_until_serving(&mut etcd, &data, &log)?;
     Ok(Some(etcd.id()))
 }
 
@@ -75,36 +75,23 @@ pub fn background_data(address: SocketAddr) -> PathBuf {
     }
 }
 
-/// Waits for this program's turn to start a server. The turn ends when the file is dropped.
-fn take_turn(path: &Path) -> Result<File> {
+/// Waits for this program's turn to start a server, which ends when the file is closed. Returns `None`
+/// if another has started one meanwhile.
+fn take_turn(address: SocketAddr, path: &Path) -> Result<Option<File>> {
     let shown = path.display();
     let file = File::create(path).with_context(|| format!("cannot write {shown}"))?;
     let deadline = Instant::now() + 2 * START_LIMIT;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if is_taken(address) => return Ok(None),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(POLL_INTERVAL),
             Err(TryLockError::WouldBlock) => {
-                bail!("another program has been starting an etcd for 30 s (it holds {shown})")
+                bail!("an etcd, or a program that starts one, has held {shown} for 30 s: stop it")
             }
             Err(TryLockError::Error(error)) => bail!("cannot lock {shown}: {error}"),
         }
     }
-}
-
-/// Waits until no etcd uses this data. A new etcd would wait for that silently and without a limit.
-/// An etcd that was told to stop uses it for up to 7 s more, its grace period for open watches.
-fn wait_until_free(data: &Path) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while let Ok(db) = File::open(data.join("member/snap/db"))
-        && let Err(TryLockError::WouldBlock) = db.try_lock()
-    {
-        if Instant::now() > deadline {
-            bail!("another etcd holds the data in {}, at some other port: stop it", shown(data));
-        }
-        sleep(POLL_INTERVAL);
-    }
-    Ok(())
 }
 
 /// Whether anything listens at `address`, etcd or not. Waits up to 1 s for a connection.

@@ -92,7 +92,7 @@ impl Drop for Desk {
         while data.exists() && fs::remove_dir_all(&data).is_err() && Instant::now() < deadline {
             sleep(Duration::from_millis(5));
         }
-        for beside in ["log", "lock"] {
+        for beside in ["log", "log.old", "lock"] {
             let _ = fs::remove_file(data.with_extension(beside));
         }
     }

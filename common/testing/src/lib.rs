@@ -101,7 +101,7 @@ impl Drop for Program {
 pub fn signal(name: &str, process: u32) -> Result<()> {
     // The shell has `kill` built in; not every system has it as a program.
     let kill = format!("kill -{name} {process}");
-    let status = Command::new("sh").args(["-c", &kill]).status()?;
+    let status = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status()?;
     ensure!(status.success(), "{kill} failed");
     Ok(())
 }
