@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::launch::{POLL_INTERVAL, START_LIMIT, etcd, shown, spawn, wait_until_serving};
 
@@ -24,7 +24,7 @@ use crate::launch::{POLL_INTERVAL, START_LIMIT, etcd, shown, spawn, wait_until_s
 ///
 /// - The folder or the log cannot be written, or the binary cannot be started.
 /// - Another etcd with this data has been starting or stopping for 30 s.
-/// - etcd exits, or does not serve within [`START_LIMIT`]. The error has the end of its log.
+/// - etcd exits, or does not serve within [`START_LIMIT`]. The error has the reason from its log.
 pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
     if is_taken(address) {
         return Ok(None);
@@ -37,6 +37,7 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
     };
     let log = data.with_extension("log");
     let _ = fs::rename(&log, data.with_extension("log.old")); // there may be none
+    let store = data.exists().then(|| shown(&data));
 
     let mut command = etcd(&data, "http", address, &log)?;
     // etcd inherits the file, and on Unix the lock with it. So no other is started while this one
@@ -55,7 +56,8 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
     let mut etcd = spawn(&mut command)?;
     let stop = if cfg!(windows) { "taskkill /f /pid" } else { "kill" };
     eprintln!("it keeps running; stop it with: {stop} {}", etcd.id());
-    wait_until_serving(&mut etcd, &data, &log)?;
+    wait_until_serving(&mut etcd, &log, store.as_deref())
+        .map_err(|error| anyhow!("{error}; its log is {}", shown(&log)))?;
     Ok(Some(etcd.id()))
 }
 

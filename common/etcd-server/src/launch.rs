@@ -67,8 +67,13 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
     })
 }
 
-/// Waits until the log of an etcd says that it serves. Returns the log.
-pub(crate) fn wait_until_serving(etcd: &mut Child, data: &Path, log: &Path) -> Result<String> {
+/// Waits until the log of an etcd says that it serves. Returns the log. `store` names the data that was
+/// there before its start, if any.
+pub(crate) fn wait_until_serving(
+    etcd: &mut Child,
+    log: &Path,
+    store: Option<&str>,
+) -> Result<String> {
     let deadline = Instant::now() + START_LIMIT;
     loop {
         // Before the log is read: all that an etcd writes before its end is then there.
@@ -89,13 +94,7 @@ pub(crate) fn wait_until_serving(etcd: &mut Child, data: &Path, log: &Path) -> R
                 format!("does not serve after {START_LIMIT:?}")
             }
         };
-        bail!(
-            "{} with data in {} {end}; its log, {}, ends:\n{}",
-            binary().display(),
-            shown(data),
-            shown(log),
-            last_lines(&text),
-        );
+        bail!("{} {end}: {}", binary().display(), explain(&text, store));
     }
 }
 
@@ -105,20 +104,59 @@ pub(crate) fn serving(log: &str) -> Option<SocketAddr> {
     field(line, "address")?.parse().ok()
 }
 
-/// Returns the first text field of that name in a log of JSON lines.
-pub(crate) fn field<'a>(log: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = log.split_once(&format!("\"{name}\":\""))?;
-    Some(rest.split_once('"')?.0)
+/// Returns the first text field of that name in a log line of JSON, with `'` for a quote in the text.
+fn field(line: &str, name: &str) -> Option<String> {
+    let (_, rest) = line.split_once(&format!("\"{name}\":\""))?;
+    let rest = rest.replace(r#"\""#, "'");
+    Some(rest.split_once('"')?.0.to_owned())
 }
 
-/// Returns the last three lines of a log, without stack traces, and shortened to 400 characters.
-fn last_lines(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    let last = lines[lines.len().saturating_sub(3)..].iter().map(|line| {
-        let line = line.split(",\"stacktrace\"").next().unwrap_or(line);
-        line.chars().take(400).collect::<String>()
-    });
-    last.collect::<Vec<_>>().join("\n")
+/// Says why etcd does not serve, in the words of its log, and what to do.
+fn explain(log: &str, store: Option<&str>) -> String {
+    let has = |words: &[&str]| words.iter().any(|words| log.contains(words));
+    let advice = if has(&["no space left on device"]) {
+        "the disk is full, and etcd takes 130 MB".to_owned()
+    } else if has(&["cannot allocate memory", "failed to reserve", "out of memory"]) {
+        "its memory is limited, and it reserves 10 GB of addresses: see `ulimit -v`".to_owned()
+    } else if has(&["flocked by another process"]) {
+        "another etcd may hold its data: stop it".to_owned()
+    } else if let Some(store) = store
+        && (has(&OTHER_VERSION) || has(&["panic", "wal: ", "walpb: "]))
+    {
+        let cause = match has(&OTHER_VERSION) {
+            true => "another version of etcd has written its data: start that one with ETCD=path",
+            false => "its data may be damaged",
+        };
+        format!("{cause}; to lose the data and begin anew: rm -r {store}")
+    } else {
+        return reason(log);
+    };
+    format!("{} ({advice})", reason(log))
+}
+
+/// What etcd 3.4 to 3.7 log of data that another version has written.
+const OTHER_VERSION: [&str; 4] = [
+    "invalid downgrade",
+    "unmarshal should never fail",
+    "unsupported storage version",
+    r#"\" is not supported"#,
+];
+
+/// Returns the line in which the log of an etcd says why it ends, without what is beside that, and at
+/// most 400 characters.
+fn reason(log: &str) -> String {
+    let find = |start: &str| log.lines().find(|line| line.starts_with(start));
+    let line = find("{\"level\":\"fatal\"")
+        .or_else(|| find("{\"level\":\"panic\""))
+        .or_else(|| find("panic: ")) // Go's own words, before the stack
+        .or_else(|| find("fatal error: "))
+        .or_else(|| log.lines().rfind(|line| line.starts_with('{')))
+        .or_else(|| log.lines().next())
+        .unwrap_or("its log is empty");
+    let fields: Vec<_> =
+        ["msg", "error", "panic"].iter().filter_map(|name| field(line, name)).collect();
+    let text = if fields.is_empty() { line.to_owned() } else { fields.join(": ") };
+    text.chars().take(400).collect()
 }
 
 /// Returns the path relative to the current folder if it is below that.

@@ -33,7 +33,7 @@ impl Server {
     /// # Errors
     ///
     /// The binary cannot be started, or etcd exits or does not serve within
-    /// [`START_LIMIT`](crate::START_LIMIT). The error has the end of etcd's log.
+    /// [`START_LIMIT`](crate::START_LIMIT). The error has the reason from its log.
     pub fn start() -> Result<Server> {
         Server::start_with(&[])
     }
@@ -118,8 +118,8 @@ impl Server {
     }
 
     pub(crate) fn wait(&mut self) -> Result<()> {
-        let (data, log) = files(&self.folder, &self.name);
-        let text = wait_until_serving(&mut self.process.etcd, &data, &log)?;
+        let (_, log) = files(&self.folder, &self.name);
+        let text = wait_until_serving(&mut self.process.etcd, &log, None)?;
         self.address = serving(&text).context("the log names no address")?;
         Ok(())
     }

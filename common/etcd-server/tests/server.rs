@@ -66,6 +66,16 @@ fn is_not_started_without_a_guardian() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn an_etcd_that_refuses_to_start_is_quoted() -> Result<()> {
+    let error = Server::start_with(&["--election-timeout=5"]).err().context("it serves")?;
+    let error = format!("{error:#}");
+    ensure!(error.contains(" ended with exit status: 1: failed to verify flags: "), "{error}");
+    // What was there is removed.
+    ensure!(!error.contains(".log") && !error.contains('\n'), "{error}");
+    Ok(())
+}
+
 /// Returns the command that runs the program below.
 #[cfg(unix)]
 fn program() -> Result<Command> {

@@ -8,7 +8,23 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use etcd_server::freeze;
-use testing::{Desk, Program};
+use testing::{Desk, Program, signal};
+
+/// Runs a program on this machine, which must end with an error. Returns what it shows.
+fn failing(desk: &mut Desk, command: Command) -> Result<Vec<String>> {
+    let (lines, status) = Program::start(command)?.end()?;
+    lines.iter().for_each(|line| desk.note(line));
+    ensure!(status.code() == Some(1), "{status}: {lines:#?}");
+    Ok(lines)
+}
+
+/// Whether a command that is run on this machine starts a server. It must succeed.
+fn starts_one(desk: &mut Desk, command: Command) -> Result<bool> {
+    let (lines, status) = Program::start(command)?.end()?;
+    lines.iter().for_each(|line| desk.note(line));
+    ensure!(status.success(), "{status}: {lines:#?}");
+    Ok(lines.iter().any(|line| line.starts_with("starting etcd ")))
+}
 
 #[test]
 fn two_chapters_started_at_once_share_one_server() -> Result<()> {
@@ -83,27 +99,51 @@ fn the_server_outlives_the_chapter_and_ctrl_c() -> Result<()> {
 #[test]
 fn says_why_etcd_does_not_start() -> Result<()> {
     let mut desk = Desk::new()?;
-    let data = etcd_server::background_data(desk.address);
-    let mut failing = |etcd: &str| -> Result<Vec<String>> {
-        let mut chapter = desk.command("put-get")?;
-        chapter.env("ETCD", etcd);
-        let (lines, status) = Program::start(chapter)?.end()?;
-        lines.iter().for_each(|line| desk.note(line));
-        ensure!(status.code() == Some(1), "{status}: {lines:#?}");
-        Ok(lines)
-    };
-    let missing = failing("/no/such/etcd")?;
-    ensure!(
-        missing[1].starts_with("Error: cannot start /no/such/etcd, which ETCD names"),
-        "{missing:#?}"
-    );
+    let mut chapter = desk.command("put-get")?;
+    chapter.env("ETCD", "/no/such/etcd");
+    let missing = failing(&mut desk, chapter)?;
+    let expected = "Error: cannot start /no/such/etcd, which ETCD names";
+    ensure!(missing[1].starts_with(expected), "{missing:#?}");
 
     // etcd wants a folder of that name, says so in its log, and ends.
+    let data = etcd_server::background_data(desk.address);
     fs::create_dir(&data)?;
     fs::write(data.join("member"), "")?;
-    let ended = failing("")?;
-    ensure!(ended[2].contains(" ended with exit status: 1; its log, target/etcd-"), "{ended:#?}");
-    ensure!(ended.iter().any(|line| line.contains("not a directory")), "{ended:#?}");
+    let chapter = desk.command("put-get")?;
+    let ended = failing(&mut desk, chapter)?.concat();
+    ensure!(ended.contains(" ended with exit status: 1: ") && ended.contains("not a directory"));
+    ensure!(ended.contains("; its log is target/etcd-") && ended.ends_with(".log"), "{ended}");
+    fs::remove_dir_all(&data)?;
+
+    #[cfg(target_os = "linux")]
+    {
+        let chapter = desk.command("put-get")?;
+        let mut limited = Command::new("sh");
+        limited.args(["-c", r#"ulimit -v 1000000; exec "$0""#]).arg(chapter.get_program());
+        limited.envs(chapter.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ended = failing(&mut desk, limited)?.concat();
+        ensure!(ended.contains("cannot allocate memory (its memory is limited, "), "{ended}");
+    }
+    Ok(())
+}
+
+#[test]
+fn of_damaged_data_it_says_so_and_the_log_before_is_kept() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let data = etcd_server::background_data(desk.address);
+    desk.start_server()?;
+    signal("KILL", desk.servers[0])?;
+    let first = fs::read(data.with_extension("log"))?;
+    fs::write(data.join("member/snap/db"), [0; 5000])?;
+    let chapter = desk.command("put-get")?;
+    let ended = failing(&mut desk, chapter)?.concat();
+    let advice = "(its data may be damaged; to lose the data and begin anew: rm -r target/etcd-";
+    ensure!(ended.contains("failed to open database: ") && ended.contains(advice), "{ended}");
+    ensure!(fs::read(data.with_extension("log.old"))?.starts_with(&first));
+
+    fs::remove_dir_all(&data)?;
+    let chapter = desk.command("put-get")?;
+    starts_one(&mut desk, chapter)?;
     Ok(())
 }
 
@@ -129,15 +169,13 @@ fn a_program_that_was_moved_keeps_its_data_where_it_is_now() -> Result<()> {
 #[test]
 fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
     let mut desk = Desk::new()?;
-    let chapter = desk.command("put-get")?;
+    let chapter = desk.command("put-get")?; // may take a while to build
     let mut holder = Desk::new()?;
     // Half a minute after its start, an etcd whose data was moved away ends.
     holder.start_server()?;
     let [held, wanted]: [_; 2] = [&holder, &desk].map(|d| etcd_server::background_data(d.address));
     fs::rename(&held, &wanted)?;
-    let (lines, status) = Program::start(chapter)?.end()?;
-    lines.iter().for_each(|line| desk.note(line));
-    ensure!(status.code() == Some(1), "{status}: {lines:#?}");
-    ensure!(lines.concat().contains("flocked by another process"), "{lines:#?}");
+    let lines = failing(&mut desk, chapter)?.concat();
+    ensure!(lines.contains(" (another etcd may hold its data: stop it)"), "{lines}");
     Ok(())
 }
