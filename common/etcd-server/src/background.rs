@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::launch::{POLL_INTERVAL, START_LIMIT, etcd, shown, spawn, wait_until_serving};
+use crate::launch::{
+    POLL_INTERVAL, START_LIMIT, create_private, etcd, shown, spawn, wait_until_serving,
+};
 
 /// Starts an etcd in the background if nothing listens at `address`, and waits until it serves.
 /// Announces it on stderr before, and returns the id of the process; returns `None` if there was
@@ -81,7 +83,7 @@ pub fn background_data(address: SocketAddr) -> PathBuf {
 /// if another has started one meanwhile.
 fn take_turn(address: SocketAddr, path: &Path) -> Result<Option<File>> {
     let shown = path.display();
-    let file = File::create(path).with_context(|| format!("cannot write {shown}"))?;
+    let file = create_private(path).with_context(|| format!("cannot write {shown}"))?;
     let deadline = Instant::now() + 2 * START_LIMIT;
     loop {
         match file.try_lock() {

@@ -1,10 +1,13 @@
 //! Certificates for a private cluster.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use crate::launch::create_private;
 
 /// Writes these files into `folder`: the CA certificate (`ca.pem`), the certificates of members and
 /// clients (`server.pem`, `client.pem`, each with its `.key`), and the certificate of another CA
@@ -25,7 +28,8 @@ pub(super) fn make(folder: &Path) -> Result<()> {
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate()?;
         fs::write(folder.join(name).with_extension("pem"), params.signed_by(&key, &issuer)?.pem())?;
-        fs::write(folder.join(name).with_extension("key"), key.serialize_pem())?;
+        let mut file = create_private(&folder.join(name).with_extension("key"))?;
+        file.write_all(key.serialize_pem().as_bytes())?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,7 +20,7 @@ pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Returns the command for one etcd on loopback. With port 0 the system picks the port.
 pub(crate) fn etcd(data: &Path, scheme: &str, address: SocketAddr, log: &Path) -> Result<Command> {
-    let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let log = create_private(log).with_context(|| format!("cannot write {}", log.display()))?;
     let client = format!("{scheme}://{address}");
     let peer = "http://127.0.0.1:0";
     let mut command = Command::new(binary());
@@ -42,6 +43,15 @@ pub(crate) fn etcd(data: &Path, scheme: &str, address: SocketAddr, log: &Path) -
         command.env_remove(name);
     }
     Ok(command)
+}
+
+/// Creates a file that only this account can read.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Returns the path in `ETCD`, or else the bundled binary. Where none is bundled for the platform it

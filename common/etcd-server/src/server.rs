@@ -194,8 +194,12 @@ pub(crate) fn owned(flags: &[&str]) -> Vec<String> {
     flags.iter().map(|&flag| flag.to_owned()).collect()
 }
 
+/// Returns a new folder that only this account can read: it gets data and keys.
 pub(crate) fn temporary_folder() -> Result<TempDir> {
-    tempfile::tempdir().context("cannot create a temporary folder")
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir().context("cannot create a temporary folder")
 }
 
 /// Returns where the etcd of that name has its data and its log.

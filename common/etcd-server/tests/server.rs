@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 #[cfg(unix)]
-use std::os::unix::process::CommandExt;
+use std::os::unix::{fs::PermissionsExt, process::CommandExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::{park, sleep};
@@ -73,6 +73,16 @@ fn an_etcd_that_refuses_to_start_is_quoted() -> Result<()> {
     ensure!(error.contains(" ended with exit status: 1: failed to verify flags: "), "{error}");
     // What was there is removed.
     ensure!(!error.contains(".log") && !error.contains('\n'), "{error}");
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_can_read_its_files() -> Result<()> {
+    let etcd = Server::start()?;
+    let folder = etcd.data().with_file_name("");
+    let mode = fs::metadata(&folder)?.permissions().mode();
+    ensure!(mode & 0o077 == 0, "{}: {mode:o}", folder.display());
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -144,6 +145,18 @@ fn of_damaged_data_it_says_so_and_the_log_before_is_kept() -> Result<()> {
     fs::remove_dir_all(&data)?;
     let chapter = desk.command("put-get")?;
     starts_one(&mut desk, chapter)?;
+    Ok(())
+}
+
+#[test]
+fn nobody_else_can_read_its_files() -> Result<()> {
+    let mut desk = Desk::new()?;
+    desk.start_server()?;
+    let data = etcd_server::background_data(desk.address);
+    for path in [&data, &data.with_extension("log"), &data.with_extension("lock")] {
+        let mode = fs::metadata(path)?.permissions().mode();
+        ensure!(mode & 0o077 == 0, "{}: {mode:o}", path.display());
+    }
     Ok(())
 }
 

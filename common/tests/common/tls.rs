@@ -1,6 +1,7 @@
 //! An etcd that speaks TLS.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result, ensure};
 use etcd_client::Client;
@@ -42,6 +43,10 @@ fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
     let path = |name| cluster.file(name).display().to_string();
     let [ca, cert, key, other] = ["ca.pem", "client.pem", "client.key", "other.pem"].map(path);
     let [ca, cert, key, other] = [&*ca, &cert, &key, &other];
+    for private in [key, &path("server.key")] {
+        let mode = fs::metadata(private)?.permissions().mode();
+        ensure!(mode & 0o077 == 0, "{private}: {mode:o}");
+    }
     let at = cluster.members[0].endpoint();
     let bare = at.strip_prefix("https://").context("no TLS")?;
 
