@@ -70,8 +70,12 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
 /// outside of any has its data in the system's folder for temporary files.
 pub fn background_data(address: SocketAddr) -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
-    // Cargo marks its target folder for programs that make backups.
-    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    // Cargo locks the folder of a profile. It marks its target folder for programs that make backups,
+    // but not if it was there before.
+    let target = program.ancestors().find_map(|folder| match folder.join(".cargo-lock").exists() {
+        true => folder.parent(),
+        false => folder.join("CACHEDIR.TAG").exists().then_some(folder),
+    });
     let target = target.map_or_else(env::temp_dir, Path::to_path_buf);
     match address.port() {
         2379 => target.join("etcd"),

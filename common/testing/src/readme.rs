@@ -341,11 +341,15 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Returns the line as the README has it: with port 2379 and its own process numbers.
+/// Returns the line as the README has it: with port 2379, its own process numbers, and a target folder
+/// in the workspace.
 fn as_in_readme(desk: &Desk, line: String) -> String {
+    let data = etcd_server::background_data(desk.address).display().to_string();
     let port = desk.address.port();
-    let mut line =
-        line.replace(&format!(":{port}"), ":2379").replace(&format!("etcd-{port}"), "etcd");
+    let mut line = line
+        .replace(&data, "target/etcd")
+        .replace(&format!(":{port}"), ":2379")
+        .replace(&format!("etcd-{port}"), "etcd");
     let servers = desk.servers.iter().zip(FIRST_SERVER..);
     for (process, number) in servers.chain(desk.programs.iter().zip(FIRST_PROGRAM..)) {
         for kill in ["kill", "kill -9"] {
