@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::process::exit;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use etcd_client::Client;
 use etcd_server::{Cluster, Server, add_users};
 use tokio::signal::ctrl_c;
@@ -106,7 +106,7 @@ fn with_tls() -> Result<Cluster> {
 fn with_tls() -> Result<Cluster> {
     let words: Vec<_> = env::args().skip(1).collect();
     let words = words.join(" ");
-    bail!("TLS takes: cargo run -p etcd-server --features tls -- {words}")
+    anyhow::bail!("TLS takes: cargo run -p etcd-server --features tls -- {words}")
 }
 
 /// Prints which member leads and which have ended, without end.
