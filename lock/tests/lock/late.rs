@@ -90,7 +90,7 @@ async fn run(seed: u64, rounds: usize) -> Result<()> {
         queue_of(&mut client, 0).await?;
         proxies.iter().for_each(Proxy::mend); // what was paused arrives
         sleep(Duration::from_millis(50)).await;
-        assert_eq!(queue(&mut client).await?, [""; 0]);
+        queue_of(&mut client, 0).await?; // a key that nobody knows of would stay
     }
     println!("{} acquired", seen.tokens.borrow().len());
     ensure!(seen.tokens.borrow().len() > rounds, "hardly anybody has acquired the lock");
