@@ -15,7 +15,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                     they stand for 8 programs on 8 machines, and each knows about the others only \
                     what etcd says";
     let nonsense = "no verdict: there is no answer called \"nonsense\"; there are: yours, solution, \
-                    mistake, wrong_mutex, wrong_once; and there is: hint";
+                    mistake, wrong_mutex, wrong_once, wrong_first; and there is: hint";
     let list = |missing, twice| {
         format!(
             "broken: 100 parcels were there at every moment, {missing} of them are missing in the \
@@ -29,6 +29,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("counter solution", "held: 8 clients added 400, the counter says 400"),
             ("counter wrong_once", lost),
             ("counter wrong_mutex", unstaged),
+            ("counter wrong_first", lost),
             ("counter nonsense", nonsense),
             ("pages solution", "held: all 100 parcels, each once, as they lay at one moment"),
             ("pages wrong_last", &list(0, 10)),

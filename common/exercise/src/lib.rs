@@ -22,6 +22,7 @@ use anyhow::{Error, Result, bail};
 use tokio::task::{JoinError, LocalSet};
 use tokio::time::timeout;
 
+pub use edits::edits;
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
 pub use verdict::{Stopwatch, Verdict, broken, check_running, gave_up, held};
 pub use wire::{PausedRequest, PausedResponse, Wire};

@@ -2,6 +2,7 @@
 //!
 //! Repair `yours.rs`, not this file.
 
+mod edits;
 mod mistake;
 mod solution;
 mod wrong_mutex;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{REQUEST_TIMEOUT, within};
+use edits::*;
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
 use exercise::{Exercise, Scene, Verdict, Wire, broken, gave_up, held};
 use tokio::task::spawn_local;
@@ -20,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 // Every answer has this function. A call names the answer first: `add(answer, client, ..)`.
 exercise::answers! {
-    const ANSWERS = [yours, solution, mistake, wrong_mutex, wrong_once];
+    const ANSWERS = [yours, solution, mistake, wrong_mutex, wrong_once, wrong_first];
     async fn add(client: &mut Client, key: &str) -> Result<()>;
 }
 
