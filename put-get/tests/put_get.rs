@@ -10,12 +10,13 @@ fn prints_what_the_readme_shows() -> Result<()> {
 
 #[test]
 fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
+    let right = "held: nothing was lost, and nothing was added twice";
     let lost = "broken: 8 clients added 400, the counter says 50 (350 updates lost)";
-    let unstaged = "no verdict: only 1 of 8 clients have read the counter, the others wait for it; \
-                    they stand for 8 programs on 8 machines, and each knows about the others only \
-                    what etcd says";
+    let overtaken = "broken: another program added 10 and you added 1, the counter says 1";
+    let in_vain = "broken: 20 requests have not added 1, and nobody else has written the counter, only \
+                   other keys";
     let nonsense = "no verdict: there is no answer called \"nonsense\"; there are: yours, solution, \
-                    mistake, wrong_mutex, wrong_once, wrong_first; and there is: hint";
+                    mistake, [..]; and there is: hint";
     let list = |missing, twice| {
         format!(
             "broken: 100 parcels were there at every moment, {missing} of them are missing in the \
@@ -26,10 +27,41 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
         include_str!("../README.md"),
         &[include_str!("../examples/counter/main.rs"), include_str!("../examples/pages/main.rs")],
         &[
-            ("counter solution", "held: 8 clients added 400, the counter says 400"),
-            ("counter wrong_once", lost),
-            ("counter wrong_mutex", unstaged),
+            ("counter solution", right),
+            ("counter right_else", right),
+            ("counter right_since", right),
+            ("counter right_value", right),
+            (
+                "counter wrong_again",
+                "broken: the response was lost: you added 1, and the counter says 2",
+            ),
             ("counter wrong_first", lost),
+            ("counter wrong_later", lost),
+            ("counter wrong_lock", overtaken),
+            ("counter wrong_mutex", overtaken),
+            (
+                "counter wrong_once",
+                "broken: 8 clients added 400, the counter says 50 (350 were never put)",
+            ),
+            (
+                "counter wrong_patient",
+                "broken: what the network has lost is still waited for after 5s",
+            ),
+            ("counter wrong_refused", "broken: it has given up: another client was faster"),
+            (
+                "counter wrong_silent",
+                "broken: the request was lost: add says that it has added 1, and it has not",
+            ),
+            ("counter wrong_store", in_vain),
+            (
+                "counter wrong_three",
+                "broken: 8 clients added 400, the counter says [..] were never put)",
+            ),
+            (
+                "counter wrong_twice",
+                "broken: 8 clients added 400, the counter says [..] updates lost)",
+            ),
+            ("counter wrong_version", in_vain),
             ("counter nonsense", nonsense),
             ("pages solution", "held: all 100 parcels, each once, as they lay at one moment"),
             ("pages wrong_last", &list(0, 10)),

@@ -5,6 +5,7 @@ mod desk;
 mod links;
 mod readme;
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -106,9 +107,10 @@ pub fn signal(name: &str, process: u32) -> Result<()> {
     Ok(())
 }
 
-/// Runs exercises with these answers, such as `counter solution`, all at the same time, and follows the
-/// exercises of the README meanwhile. The last line of each run must be the verdict that is named beside
-/// the answer, and the exit status must say the same. A hint follows a broken verdict, and no other.
+/// Follows the exercises of the README, and runs exercises with these answers, such as `counter solution`,
+/// some at the same time. The last line of each run must be the verdict that is named beside the answer,
+/// in which `[..]` stands for anything, and the exit status must say the same. A hint follows a broken
+/// verdict, and no other.
 pub fn exercises(readme: &str, experiments: &[&str], verdicts: &[(&str, &str)]) -> Result<()> {
     let server = Server::start()?;
     let start = |(answer, _): &(&str, &str)| {
@@ -117,23 +119,37 @@ pub fn exercises(readme: &str, experiments: &[&str], verdicts: &[(&str, &str)]) 
         command.arg(answer).env_remove("EXERCISE_PREFIX");
         Program::start(command)
     };
-    let programs = verdicts.iter().map(start).collect::<Result<Vec<_>>>()?;
     readme::follow_exercises(readme, experiments)?;
-    for (program, (answer, expected)) in programs.into_iter().zip(verdicts) {
-        let (mut lines, status) = program.end()?;
-        let code = match expected.split_once(": ") {
-            Some(("held", _)) => 0,
-            Some(("broken", _)) => 1,
-            _ => 2,
-        };
-        let hint = lines.pop_if(|line| line.starts_with("look at "));
-        ensure!(
-            status.code() == Some(code)
-                && lines.last().map(String::as_str) == Some(*expected)
-                && hint.is_some() == (code == 1),
-            "{answer}: {status}, {lines:#?}\nexpected: {expected}",
-        );
+    // More at once would be late for what they stage.
+    let mut ahead = VecDeque::new();
+    for answer in verdicts {
+        if ahead.len() == 6
+            && let Some((program, answer)) = ahead.pop_front()
+        {
+            expect_verdict(program, answer)?;
+        }
+        ahead.push_back((start(answer)?, answer));
     }
+    ahead.into_iter().try_for_each(|(program, answer)| expect_verdict(program, answer))
+}
+
+fn expect_verdict(program: Program, (answer, expected): &(&str, &str)) -> Result<()> {
+    let (mut lines, status) = program.end()?;
+    let code = match expected.split_once(": ") {
+        Some(("held", _)) => 0,
+        Some(("broken", _)) => 1,
+        _ => 2,
+    };
+    let hint = lines.pop_if(|line| line.starts_with("look at "));
+    let last = lines.last().map_or("", String::as_str);
+    let same = match expected.split_once("[..]") {
+        Some((start, end)) => last.starts_with(start) && last.ends_with(end),
+        None => last == *expected,
+    };
+    ensure!(
+        same && status.code() == Some(code) && hint.is_some() == (code == 1),
+        "{answer}: {status}, {lines:#?}\nexpected: {expected}",
+    );
     Ok(())
 }
 

@@ -1,9 +1,55 @@
-//! Wrong: each of these is one edit away from the solution.
+//! Answers that are one edit away from another one.
 
 exercise::edits! {
     "examples/counter/solution.rs";
 
-    // The revision of the counter's first put, which never changes.
+    // Right: nobody has changed it since this response, of whatever key the newest revision is.
+    right_since: { mod_revision(key, CompareOp::Equal, kv.mod_revision()) } => {
+        mod_revision(key, CompareOp::Less, found.header().context("no header")?.revision() + 1)
+    };
+    // Right, because the number only grows. One that also shrinks can be the old one again.
+    right_value: { mod_revision(key, CompareOp::Equal, kv.mod_revision()) }
+        => { value(key, CompareOp::Equal, kv.value()) };
+
+    // The store's revision, which changes with each key.
+    wrong_store: { kv.mod_revision() } => { found.header().context("no header")?.revision() };
+    // How often the key was put, in place of when.
+    wrong_version: { kv.mod_revision() } => { kv.version() };
+    // The revision of the key's first put, which no later put changes.
     wrong_first: { mod_revision(key, CompareOp::Equal, kv.mod_revision()) }
         => { create_revision(key, CompareOp::Equal, kv.create_revision()) };
+    // Also true after a later put.
+    wrong_later: { CompareOp::Equal, kv.mod_revision() }
+        => { CompareOp::Greater, kv.mod_revision() - 1 };
+    // The number is from one moment, and its revision from another.
+    wrong_twice: { let more = } => {
+        let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
+        let kv = found.kvs().first().context("there is no counter")?;
+        let more =
+    };
+    // To be late is taken for an error.
+    wrong_refused: { if response.succeeded() }
+        => { anyhow::ensure!(response.succeeded(), "another client was faster"); if true };
+    // It tries three times, and says nothing if that was not enough.
+    wrong_three: { loop } => { let mut tries = 0; loop },
+        { if response.succeeded() } => { tries += 1; if response.succeeded() || tries == 3 };
+    // No response is taken for: nothing was put.
+    wrong_again: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => { let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else { continue }; };
+    // An error is taken for: it was put.
+    wrong_silent: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => { let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else { return Ok(()) }; };
+    // No limit: a lost response is waited for for ever.
+    wrong_patient: { within(REQUEST_TIMEOUT, client.txn(put)).await } => { client.txn(put).await };
+}
+
+exercise::edits! {
+    "examples/counter/mistake.rs";
+
+    // The lock is etcd's own, but a program that writes without it is not stopped.
+    wrong_lock: { let found = } => {
+        let lock = client.lock(format!("{key}/lock"), None).await?;
+        let found =
+    },
+        { Ok(()) } => { client.unlock(lock.key()).await?; Ok(()) };
 }

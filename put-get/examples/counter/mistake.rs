@@ -1,6 +1,6 @@
 //! Exercise: many clients count with one key of etcd. `add` adds 1 to the number in `key`. But
-//! most of what the clients add is lost. Repair it: nothing may be lost, however many clients
-//! add at the same time. This is the only file to edit.
+//! most of what the clients add is lost. Repair it: nothing may be lost, and nothing added twice,
+//! however many clients add at the same time. This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p put-get --example counter            tries this file
