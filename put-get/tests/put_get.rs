@@ -23,6 +23,9 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
              list and {twice} are in it more than once"
         )
     };
+    let all = "held: all 100 parcels, each once, as they lay at one moment";
+    let other = "broken: the list has \"no parcel\", which lies on no shelf";
+    let more = "broken: 100 parcels take 10 responses, etcd gave 21, and you ask for more";
     testing::exercises(
         include_str!("../README.md"),
         &[include_str!("../examples/counter/main.rs"), include_str!("../examples/pages/main.rs")],
@@ -63,9 +66,34 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ),
             ("counter wrong_version", in_vain),
             ("counter nonsense", nonsense),
-            ("pages solution", "held: all 100 parcels, each once, as they lay at one moment"),
+            ("pages solution", all),
+            ("pages right_back", all),
+            ("pages right_first", all),
+            ("pages right_full", all),
+            ("pages right_retry", all),
+            ("pages wrong_after", &list(1, 1)),
+            ("pages wrong_before", &list(1, 1)),
+            ("pages wrong_end", other),
+            ("pages wrong_first", &list(1, 0)),
+            ("pages wrong_increment", &list(1, 0)),
+            ("pages wrong_keys", more),
+            ("pages wrong_largest", &list(1, 0)),
             ("pages wrong_last", &list(0, 10)),
+            ("pages wrong_max", &list(9, 0)),
             ("pages wrong_newest", &list(8, 8)),
+            ("pages wrong_over", more),
+            (
+                "pages wrong_partial",
+                "broken: a page was lost: the list has 10 parcels, and there is no error",
+            ),
+            (
+                "pages wrong_patient",
+                "broken: the page that the network has lost is still waited for after 5s",
+            ),
+            ("pages wrong_prefix", &list(90, 0)),
+            ("pages wrong_single", &list(9, 0)),
+            ("pages wrong_slash", other),
+            ("pages wrong_stop", &list(90, 0)),
             ("pages wrong_whole", "broken: 100 parcels take 10 responses, etcd gave 1"),
         ],
     )

@@ -2,11 +2,11 @@
 //!
 //! Repair `yours.rs`, not this file.
 
+mod edits;
 mod mistake;
+mod right_back;
 mod solution;
-mod wrong_last;
-mod wrong_newest;
-mod wrong_whole;
+mod wrong_keys;
 mod yours;
 
 use std::collections::HashMap;
@@ -15,12 +15,19 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
-use etcd_client::{Client, GetOptions, Txn, TxnOp};
+use edits::*;
+use etcd_client::{Client, Txn, TxnOp};
 use exercise::{Exercise, Scene, Verdict, broken, gave_up, held};
+use tokio::time::timeout;
 
 // Every answer has this function. A call names the answer first: `read(answer, client, ..)`.
 exercise::answers! {
-    const ANSWERS = [yours, solution, mistake, wrong_last, wrong_newest, wrong_whole];
+    const ANSWERS = [
+        yours, solution, mistake, right_back, right_first, right_full, right_retry, wrong_after,
+        wrong_before, wrong_end, wrong_first, wrong_increment, wrong_keys, wrong_largest, wrong_last,
+        wrong_max, wrong_newest, wrong_over, wrong_partial, wrong_patient, wrong_prefix,
+        wrong_single, wrong_slash, wrong_stop, wrong_whole,
+    ];
     async fn read(client: &mut Client, shelves: &str, limit: i64) -> Result<Vec<String>>;
 }
 
@@ -33,6 +40,7 @@ const EXERCISE: Exercise = Exercise {
 
 const PARCELS: usize = 100;
 const LIMIT: usize = 10;
+const PAGES: usize = PARCELS / LIMIT;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -40,88 +48,192 @@ async fn main() -> ExitCode {
 }
 
 async fn experiment(scene: Scene) -> Result<Verdict> {
-    let mut client = scene.connect().await?;
-    let shelves = &*scene.key("shelves/");
-    let shelf = |number: usize| format!("{shelves}{number:03}");
-
-    // Parcel 0 on shelf 0, parcel 1 on shelf 2 and so on: there is room between them,
-    // and behind the last one.
-    let parcels: Vec<String> = (0..PARCELS).map(|number| format!("parcel {number}")).collect();
-    let put = |(number, parcel): (usize, &String)| TxnOp::put(shelf(2 * number), &**parcel, None);
-    let puts = Txn::new().and_then(parcels.iter().enumerate().map(put).collect::<Vec<_>>());
-    within(REQUEST_TIMEOUT, client.txn(puts)).await.context("txn failed")?;
+    let mut store = Store::fill(&scene).await?;
     writeln!(stdout(), "{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time")?;
-
-    let (mut reader, mut wire) = scene.connect_by_wire().await?;
-    let mut responses = 0;
-    // What lay on the shelves at each moment.
-    let mut states = vec![parcels.clone()];
-    let move_parcels = async {
-        // Each page is on its way while this happens, except for the last one.
-        while let Some(_response) = wire.response(1).await {
-            responses += 1;
-            if responses < PARCELS / LIMIT {
-                let (first, last) = (responses - 1, PARCELS - responses);
-                let front = shelf(2 * responses - 1);
-                let back = shelf(2 * PARCELS + responses);
-                let moves = Txn::new().and_then([
-                    TxnOp::delete(shelf(2 * first), None),
-                    TxnOp::put(back, &*parcels[first], None),
-                    TxnOp::delete(shelf(2 * last), None),
-                    TxnOp::put(front, &*parcels[last], None),
-                ]);
-                within(REQUEST_TIMEOUT, client.txn(moves)).await.context("txn failed")?;
-                states.push(list(&mut client, shelves).await?);
-            }
-        }
-        anyhow::Ok(())
-    };
-    // The client is dropped with the task. Then the wire returns `None`.
-    let reading = async move { read(scene.answer, &mut reader, shelves, LIMIT as i64).await };
-    let (seen, moved) = tokio::join!(reading, move_parcels);
-    moved?;
-    let seen = seen.or_else(gave_up)?;
-    ensure!(responses > 0, "read has asked etcd for nothing, so nothing was tried");
     writeln!(
         stdout(),
-        "after each page one is moved from the front to the back, and one to the front"
+        "after each page two of them change places, one at the front and one at the back"
     )?;
-
-    if responses < PARCELS / LIMIT {
-        return broken(
-            format!("{PARCELS} parcels take {} responses, etcd gave {responses}", PARCELS / LIMIT),
-            "the limit of your request",
-        );
+    read_while_others_move(&scene, &mut store).await?;
+    for _ in 0..10 {
+        let before = store.exchange(LIMIT - 1).await?;
+        let after = read_while_others_move(&scene, &mut store).await?;
+        // No other program has written in between: a revision that is wrong by 1 would show.
+        if after == before + 1 {
+            break;
+        }
     }
-    let mut times: HashMap<&str, usize> = HashMap::new();
-    for parcel in &seen {
-        *times.entry(parcel).or_default() += 1;
-    }
-    let missing = parcels.iter().filter(|parcel| !times.contains_key(&***parcel)).count();
-    let twice = times.values().filter(|times| **times > 1).count();
-    if missing + twice > 0 {
-        let look = match missing {
-            0 => "the key with which each page begins",
-            _ => "the moment at which each page is read",
-        };
-        return broken(
-            format!(
-                "{PARCELS} parcels were there at every moment, {missing} of them are missing in \
-                 the list and {twice} are in it more than once"
-            ),
-            look,
-        );
-    }
-    if !states.contains(&seen) {
-        return broken("the parcels never lay in this order", "the order of the shelves");
-    }
+    writeln!(stdout(), "the network loses a page")?;
+    read_with_loss(&scene, &mut store).await?;
     held(format!("all {PARCELS} parcels, each once, as they lay at one moment"))
 }
 
-/// Returns all parcels, from one response.
-async fn list(client: &mut Client, shelves: &str) -> Result<Vec<String>> {
-    let all = GetOptions::new().with_prefix();
-    let found =
-        within(REQUEST_TIMEOUT, client.get(shelves, Some(all))).await.context("get failed")?;
-    found.kvs().iter().map(|kv| Ok(kv.value_str()?.to_owned())).collect()
+/// Two parcels change places after each response, as long as responses come. Returns the revision at
+/// which they did it first.
+async fn read_while_others_move(scene: &Scene, store: &mut Store) -> Result<i64> {
+    let (mut reader, mut wire) = scene.connect_by_wire().await?;
+    let shelves = store.shelves.clone();
+    // The client is dropped with the task. Then the wire returns `None`.
+    let reading = async move {
+        read(scene.answer, &mut reader, &shelves, LIMIT as i64).await.or_else(gave_up)
+    };
+    let before = store.states.len() - 1;
+    let (mut responses, mut first) = (0, 0);
+    let move_parcels = async {
+        // The page is on its way while this happens.
+        while let Some(_response) = wire.response(1).await {
+            let revision = store.exchange(responses % (PARCELS / 2)).await?;
+            if responses == 0 {
+                first = revision;
+            }
+            responses += 1;
+            if responses > 2 * PAGES {
+                return broken(
+                    format!(
+                        "{PARCELS} parcels take {PAGES} responses, etcd gave {responses}, and you \
+                         ask for more"
+                    ),
+                    "what each response brings, and what your code reads again",
+                );
+            }
+        }
+        Ok(())
+    };
+    let (list, ()) = tokio::try_join!(reading, move_parcels)?;
+    ensure!(responses > 0, "read has asked etcd for nothing, so nothing was tried");
+    store.judge(&list, before, responses)?;
+    Ok(first)
+}
+
+/// The response to the second request never arrives.
+async fn read_with_loss(scene: &Scene, store: &mut Store) -> Result<()> {
+    let (mut reader, mut wire) = scene.connect_by_wire().await?;
+    let limit = 5 * REQUEST_TIMEOUT;
+    let shelves = store.shelves.clone();
+    let reading = async move {
+        timeout(limit, read(scene.answer, &mut reader, &shelves, LIMIT as i64)).await
+    };
+    let lose = async {
+        let lost = wire.response(2).await;
+        wire.open();
+        lost
+    };
+    // The page stays in the experiment's hands until the reader has come to an end.
+    match tokio::join!(reading, lose).0 {
+        Err(_) => broken(
+            format!("the page that the network has lost is still waited for after {limit:?}"),
+            "which of your requests has no limit",
+        ),
+        Ok(Ok(list)) if list.len() < PARCELS => broken(
+            format!("a page was lost: the list has {} parcels, and there is no error", list.len()),
+            "what your code does with an error",
+        ),
+        Ok(Ok(list)) => store.judge(&list, store.states.len() - 1, PAGES),
+        Ok(Err(_)) => Ok(()), // it says so
+    }
+}
+
+/// What lies on the shelves.
+struct Store {
+    client: Client,
+    shelves: String,
+    /// The keys in use, in their order.
+    keys: Vec<String>,
+    /// The parcels on them, at each moment.
+    states: Vec<Vec<String>>,
+}
+
+impl Store {
+    /// Puts all parcels on shelves, and then moves one, so that no shelf that is left has the last
+    /// change of the store.
+    async fn fill(scene: &Scene) -> Result<Store> {
+        let mut client = scene.connect().await?;
+        let shelves = scene.key("shelves/");
+        // Some names begin with the name before.
+        let shelf = |place: usize| format!("{shelves}{:03}{}", place / 2, ["", "+"][place % 2]);
+        let mut keys: Vec<String> = (0..PARCELS).map(shelf).collect();
+        let mut parcels: Vec<String> =
+            (0..PARCELS).map(|number| format!("parcel {number}")).collect();
+        let put = |(key, parcel): (&String, &String)| TxnOp::put(&**key, &**parcel, None);
+        let puts: Vec<TxnOp> = keys.iter().zip(&parcels).map(put).collect();
+        let neighbours = ["shelves", "shelves-old/1", "shelves2/1"]
+            .map(|name| TxnOp::put(scene.key(name), "no parcel", None));
+
+        let (from, to) = (keys.remove(4), shelf(PARCELS));
+        let moved = parcels.remove(4);
+        let move_one = vec![TxnOp::delete(from, None), TxnOp::put(&*to, &*moved, None)];
+        keys.push(to);
+        parcels.push(moved);
+        for writes in [puts, neighbours[..1].to_vec(), move_one, neighbours[1..].to_vec()] {
+            let write = client.txn(Txn::new().and_then(writes));
+            within(REQUEST_TIMEOUT, write).await.context("txn failed")?;
+        }
+        Ok(Store { client, shelves, keys, states: vec![parcels] })
+    }
+
+    /// Exchanges the parcel at this place, counted from 0, with the one that is as far from the end.
+    /// Returns the revision.
+    async fn exchange(&mut self, place: usize) -> Result<i64> {
+        let mut parcels = self.states.last().context("no state")?.clone();
+        let back = PARCELS - 1 - place;
+        parcels.swap(place, back);
+        let puts = [place, back].map(|at| TxnOp::put(&*self.keys[at], &*parcels[at], None));
+        let puts = self.client.txn(Txn::new().and_then(puts));
+        let response = within(REQUEST_TIMEOUT, puts).await.context("txn failed")?;
+        self.states.push(parcels);
+        Ok(response.header().context("no header")?.revision())
+    }
+
+    /// Judges a list that was made of so many responses. `before` is the state when they began.
+    fn judge(&self, list: &[String], before: usize, responses: usize) -> Result<()> {
+        let mut times: HashMap<&str, usize> = HashMap::new();
+        for parcel in list {
+            *times.entry(parcel).or_default() += 1;
+        }
+        let parcels = &self.states[0];
+        if let Some(other) = list.iter().find(|parcel| !parcels.contains(parcel)) {
+            return broken(
+                format!("the list has {other:?}, which lies on no shelf"),
+                "where the keys that your code asks for begin, and where they end",
+            );
+        }
+        let missing = parcels.iter().filter(|parcel| !times.contains_key(&***parcel)).count();
+        let twice = times.values().filter(|times| **times > 1).count();
+        if missing + twice > 0 {
+            // Whether what is there lay so at one moment.
+            let ordered = self.states.iter().any(|state| {
+                let mut rest = list.to_vec();
+                rest.dedup();
+                state.iter().filter(|parcel| times.contains_key(&***parcel)).eq(&rest)
+            });
+            let look = match missing {
+                0 => "the key with which each page begins",
+                _ if !ordered => "the moment at which each page is read",
+                _ if responses < PAGES => {
+                    "which keys your second request asks for, and when you stop"
+                }
+                _ => "the key with which each page begins, and the moment at which it is read",
+            };
+            return broken(
+                format!(
+                    "{PARCELS} parcels were there at every moment, {missing} of them are missing in \
+                     the list and {twice} are in it more than once"
+                ),
+                look,
+            );
+        }
+        if responses < PAGES {
+            return broken(
+                format!("{PARCELS} parcels take {PAGES} responses, etcd gave {responses}"),
+                "the limit of your request",
+            );
+        }
+        if !self.states[before..].iter().any(|state| state == list) {
+            return broken(
+                "while you read, the parcels never lay in this order",
+                "the order of the shelves, and the moment at which each page is read",
+            );
+        }
+        Ok(())
+    }
 }

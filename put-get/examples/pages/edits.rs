@@ -1,0 +1,71 @@
+//! Answers that are one edit away from another one.
+
+exercise::edits! {
+    "examples/pages/solution.rs";
+
+    // Right: asks for the revision first.
+    right_first: { let mut revision = 0; } => {
+        let count = GetOptions::new().with_count_only();
+        let now = within(REQUEST_TIMEOUT, client.get(shelves, Some(count))).await?;
+        let mut revision = now.header().context("no header")?.revision();
+    };
+    // Right: a full page may have another one behind it. Here the last response is empty.
+    right_full: { found.more() } => { found.kvs().len() as i64 == limit };
+    // Right: a get may be tried again.
+    right_retry: { client.get(next, Some(page)) } => { client.get(&*next, Some(page.clone())) },
+        { .await.context("get failed")?; } => { .await; let Ok(found) = found else { continue }; };
+
+    // The revisions of keys, in place of the store's.
+    wrong_first: { found.header().context("no header")?.revision() }
+        => { found.kvs().first().context("no parcels")?.mod_revision() };
+    wrong_largest: { found.header().context("no header")?.revision() }
+        => { found.kvs().iter().map(|kv| kv.mod_revision()).max().unwrap_or_default() };
+    // Off by one.
+    wrong_before: { context("no header")?.revision() } => { context("no header")?.revision() - 1 };
+    wrong_after: { context("no header")?.revision() } => { context("no header")?.revision() + 1 };
+    // Every response has the newest revision, not only the first one.
+    wrong_newest: { if revision == 0 } => { if true };
+    // The newest values, without those that are newer than the first page.
+    wrong_max: { with_revision } => { with_max_mod_revision };
+    // Starts over when something has changed: others are never quiet for so long.
+    wrong_over: { .with_revision(revision) } => {}, { if revision == 0 } => {
+        let now = found.header().context("no header")?.revision();
+        if revision > 0 && revision < now {
+            (revision, next) = (0, shelves.as_bytes().to_vec());
+            parcels.clear();
+            continue;
+        }
+        if revision == 0
+    };
+
+    // Where a page begins, and where it ends.
+    wrong_last: { [last.key(), b"\0"].concat() } => { last.key().to_vec() };
+    wrong_increment: { [last.key(), b"\0"].concat() }
+        => { { let mut key = last.key().to_vec(); *key.last_mut().context("no key")? += 1; key } };
+    wrong_prefix: { with_range(&*end) } => { with_prefix() };
+    wrong_slash: { shelves.as_bytes().to_vec() } => { shelves.trim_end_matches('/').into() };
+    wrong_end: { format!("{}0", shelves.trim_end_matches('/')) }
+        => { format!("{}~", shelves.trim_end_matches('/')) };
+    // There are more.
+    wrong_stop: { found.more() } => { false };
+    // All at once.
+    wrong_whole: { .with_limit(limit) } => {};
+
+    // An error is taken for the end.
+    wrong_partial: { .await.context("get failed")?; }
+        => { .await; let Ok(found) = found else { return Ok(parcels) }; };
+    // No limit: a lost response is waited for for ever.
+    wrong_patient: { within(REQUEST_TIMEOUT, client.get(next, Some(page))) }
+        => { client.get(next, Some(page)) };
+}
+
+exercise::edits! {
+    "examples/pages/mistake.rs";
+
+    // Each parcel once, but some are missing all the same.
+    wrong_single: { _ => return Ok(parcels) } => { _ => {
+        let mut seen = std::collections::HashSet::new();
+        parcels.retain(|parcel| seen.insert(parcel.clone()));
+        return Ok(parcels);
+    } };
+}
