@@ -7,14 +7,41 @@ fn prints_what_the_readme_shows() -> Result<()> {
 
 #[test]
 fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
-    let taken = "broken: what was not done, or no job at all, is gone: jobs-old/1, jobs2/1";
+    let right = "held: the jobs that were done are gone, and nothing else";
+    let left = "broken: of 2 jobs that stayed done, 2 are still there";
+    let both = "broken: newer values were destroyed: jobs/2, jobs/4";
+    let says = |counted, removed| {
+        format!("broken: tidy says that it removed {counted}, etcd has removed {removed}")
+    };
+    let taken = |what| format!("broken: what was not done, or no job at all, is gone: {what}");
     testing::exercises(
         include_str!("../README.md"),
         &[include_str!("../examples/tidy/main.rs")],
         &[
-            ("tidy solution", "held: 10 jobs were started again and are there, 14 others are gone"),
+            ("tidy solution", right),
+            ("tidy right_all", right),
+            ("tidy right_since", right),
+            ("tidy right_value", right),
+            ("tidy wrong_again", &says(3, 4)),
+            ("tidy wrong_all", left),
+            ("tidy wrong_back", "broken: tidy itself has put jobs/2, jobs/4"),
+            ("tidy wrong_below", &taken("jobs/10")),
+            ("tidy wrong_count", &says(4, 2)),
+            ("tidy wrong_create", "broken: newer values were destroyed: jobs/2"),
+            ("tidy wrong_every", &taken("jobs/10, jobs/5, jobs/6")),
+            ("tidy wrong_fresh", both),
             ("tidy wrong_look", "broken: newer values were destroyed: jobs/2"),
-            ("tidy wrong_prefix", taken),
+            ("tidy wrong_partial", &says(3, 4)),
+            (
+                "tidy wrong_patient",
+                "broken: the response that was lost is still waited for after 5s",
+            ),
+            ("tidy wrong_prefix", &taken("jobs-old/1, jobs2/1")),
+            ("tidy wrong_refused", "broken: it has given up: the job has changed"),
+            ("tidy wrong_running", &taken("jobs/6")),
+            ("tidy wrong_stop", "broken: of 2 jobs that stayed done, 1 are still there"),
+            ("tidy wrong_store", left),
+            ("tidy wrong_version", "broken: newer values were destroyed: jobs/4"),
         ],
     )
 }

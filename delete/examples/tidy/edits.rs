@@ -1,0 +1,66 @@
+//! Answers that are one edit away from another one.
+
+exercise::edits! {
+    "examples/tidy/solution.rs";
+
+    // Right: a job that is done again may be deleted, too.
+    right_value: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
+        => { value(job.key(), CompareOp::Equal, "done") };
+    // Right: nobody has changed it since all jobs were read.
+    right_since: { CompareOp::Equal, job.mod_revision() }
+        => { CompareOp::Less, jobs.header().context("no header")?.revision() + 1 };
+
+    // The store's revision, in place of the job's.
+    wrong_store: { job.mod_revision() } => { jobs.header().context("no header")?.revision() };
+    // A new value does not change it.
+    wrong_create: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
+        => { create_revision(job.key(), CompareOp::Equal, job.create_revision()) };
+    // A new job with the name of a deleted one has the same.
+    wrong_version: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
+        => { version(job.key(), CompareOp::Equal, job.version()) };
+    // Compares with what it reads now, and what that says it does not look at.
+    wrong_fresh: { let delete = } => {
+        let now = within(REQUEST_TIMEOUT, client.get(job.key(), None)).await?;
+        let Some(job) = now.kvs().first() else { continue };
+        let delete =
+    };
+
+    // Keys that are no jobs, or no jobs that are done.
+    wrong_prefix: { format!("{folder}/") } => { folder };
+    wrong_below: { TxnOp::delete(job.key(), None) }
+        => { TxnOp::delete(job.key(), Some(etcd_client::DeleteOptions::new().with_prefix())) };
+    wrong_running: { job.value() == b"done" } => { job.value() != b"running" };
+    wrong_every: { job.value() == b"done" } => { true };
+
+    // Counts what it has tried.
+    wrong_count: { i64::from(response.succeeded()) } => { 1 };
+    // Others are done all the same.
+    wrong_stop: { removed += i64::from(response.succeeded()); }
+        => { if !response.succeeded() { break } removed += 1; };
+    wrong_refused: { removed += i64::from(response.succeeded()); }
+        => { anyhow::ensure!(response.succeeded(), "the job has changed"); removed += 1; };
+
+    // No response is taken for: nothing was deleted.
+    wrong_partial: { .await.context("txn failed")?; }
+        => { .await; let Ok(response) = response else { continue }; };
+    // The second time it is gone already.
+    wrong_again: { .await.context("txn failed")?; } => { .await; let response = match response {
+        Ok(response) => response,
+        Err(_) => {
+            let delete = Txn::new()
+                .when([Compare::mod_revision(job.key(), CompareOp::Equal, job.mod_revision())])
+                .and_then([TxnOp::delete(job.key(), None)]);
+            within(REQUEST_TIMEOUT, client.txn(delete)).await?
+        }
+    }; };
+    // No limit: a lost response is waited for for ever.
+    wrong_patient: { within(REQUEST_TIMEOUT, client.txn(delete)).await }
+        => { client.txn(delete).await };
+}
+
+exercise::edits! {
+    "examples/tidy/right_all.rs";
+
+    // If one has changed, none is deleted.
+    wrong_all: { if response.succeeded() } => { if !response.succeeded() { return Ok(0) } if true };
+}
