@@ -2,29 +2,33 @@
 //!
 //! Repair `yours.rs`, not this file.
 
+mod edits;
 mod mistake;
 mod solution;
-mod wrong_alive;
 mod wrong_asks;
 mod wrong_early;
-mod wrong_sure;
 mod yours;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use common::{REQUEST_TIMEOUT, within};
+use edits::*;
 use etcd_client::{Client, GetOptions};
 use exercise::{Exercise, PausedRequest, Scene, Verdict, Wire, broken, gave_up, held};
 use lock::Session;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 // Every answer has this function. A call names the answer first: `add(answer, client, ..)`.
 exercise::answers! {
-    const ANSWERS = [yours, solution, mistake, wrong_alive, wrong_asks, wrong_early, wrong_sure];
+    const ANSWERS = [
+        yours, solution, mistake, right_both, right_number, wrong_alive, wrong_anyway, wrong_asks,
+        wrong_early, wrong_error, wrong_forget, wrong_lease, wrong_patient, wrong_sure,
+        wrong_unlocked, wrong_unsure,
+    ];
     async fn add(client: &mut Client, session: &Session, lock: &str, key: &str) -> Result<bool>;
 }
 
@@ -46,99 +50,228 @@ async fn main() -> ExitCode {
 
 async fn experiment(scene: Scene) -> Result<Verdict> {
     let mut client = scene.connect().await?;
-    let (paused, mut wire) = scene.connect_by_wire().await?;
+    let (paused, wire) = scene.connect_by_wire().await?;
     let (lock, key) = (scene.key("lock"), scene.key("number"));
     within(REQUEST_TIMEOUT, client.put(&*key, "0", None)).await.context("put failed")?;
-    let start = |client: &Client, session| -> JoinHandle<Result<bool>> {
-        let (answer, mut client) = (scene.answer, client.clone());
-        let (lock, key) = (lock.clone(), key.clone());
-        spawn_local(async move { add(answer, &mut client, &session, &lock, &key).await })
-    };
+    let mut writers = Writers { client, paused, wire, answer: scene.answer, lock, key };
+    // If that works, it is not worth a line.
+    let write = writers.add_alone().await?;
 
     writeln!(stdout(), "two writers add 1 to a number, each under the same lock")?;
     writeln!(
         stdout(),
         "the first is paused, and if it has the lock, its lease ends; then the second adds"
     )?;
-
-    let (mut pause, mut refused, mut unstaged) = (1, 0, 0);
-    let mut before = read(&mut client, &key).await?;
-    loop {
-        wire.open();
-        let session = Session::open(&paused, TTL).await?;
-        wire.pause();
-        let mut first = start(&paused, session);
-        let call = tokio::select! {
-            call = request(&mut wire, pause) => call.context("the writer has no client")?,
-            // It sends fewer requests: it was not paused.
-            said = &mut first => match said?.or_else(gave_up)? {
-                true => break,
-                false => return refuses("a writer that was not paused"),
-            },
-        };
-
-        // The pause changes nothing in what the writer sends next. So the experiment need not wait
-        // for the TTL and revokes the lease, as etcd does with a lease that has run out.
-        let since = Instant::now();
-        end_lease_of_owner(&mut client, &lock).await?;
-        let session = Session::open(&client, TTL).await?;
-        if !start(&client, session).await?.or_else(gave_up)? {
-            return refuses("the second writer, which had the lock,");
-        }
-        let long = since.elapsed();
-        drop(call);
-        wire.open();
-        let first = first.await?;
-
-        let now = read(&mut client, &key).await?;
-        let (writes, grown) = (now.writes - before.writes, now.number - before.number);
-        before = now;
-        if long > REQUEST_TIMEOUT / 2 {
-            // The first may have given up its request. On a busy machine this may happen, but
-            // not again and again.
-            unstaged += 1;
-            ensure!(unstaged < 3, "the second writer takes too long: {long:.1?}");
-            continue;
-        }
+    let (mut nth, mut refused) = (1, 0);
+    while let Some((writes, grown)) = writers.add_paused(nth, false).await? {
         writeln!(
             stdout(),
-            "paused before its request {pause}: {writes} written, the number grows by {grown}"
+            "paused before its request {nth}: {writes} written, the number grows by {grown}"
         )?;
-        match first {
-            _ if writes > grown => {
-                return broken(
-                    format!(
-                        "{writes} additions were written, the number grew by {grown} ({} lost)",
-                        writes - grown
-                    ),
-                    "what has happened to the number since your code has read it, and who could \
-                     have refused the write",
-                );
-            }
-            Ok(true) if writes < 2 => {
-                return broken(
-                    "the first writer says that it has added, and it has not",
-                    "what etcd's response says, besides that it has come",
-                );
-            }
-            Ok(false) if writes > 1 => {
-                return broken(
-                    "the first writer says that it has not added, and it has",
-                    "what your code goes by when it says whether it has added",
-                );
-            }
-            _ => refused += usize::from(writes < 2),
+        lost(writes, grown)?;
+        refused += usize::from(writes < 2);
+        nth += 1;
+    }
+    let requests = nth - 1;
+    writeln!(
+        stdout(),
+        "its lease ends before each of its requests, and from then on the second adds before each one"
+    )?;
+    for nth in 1..=requests {
+        if let Some((writes, grown)) = writers.add_paused(nth, true).await? {
+            lost(writes, grown)?;
         }
-        pause += 1;
     }
-    let end = read(&mut client, &key).await?;
-    if end.number - before.number != 1 {
-        return broken("a writer that was not paused has not added 1", "what your code writes");
-    }
-    held(format!("nothing was lost; of {} paused writers, etcd refused {refused}", pause - 1))
+    writeln!(stdout(), "the network loses the response to a write")?;
+    writers.add_with_loss(write).await?;
+    held(format!("nothing was lost; of {requests} paused writers, etcd refused {refused}"))
 }
 
-fn refuses(who: &str) -> Result<Verdict> {
+fn lost(writes: i64, grown: i64) -> Result<()> {
+    if writes > grown {
+        return broken(
+            format!(
+                "{writes} additions were written, the number grew by {grown} ({} lost)",
+                writes - grown
+            ),
+            "what has happened to the number since your code has read it, and who could have \
+             refused the write",
+        );
+    }
+    Ok(())
+}
+
+/// Compares what a writer says with what it has done.
+fn judge(who: &str, says: bool, has: bool) -> Result<()> {
+    match (says, has) {
+        (true, false) => broken(
+            format!("{who} says that it has added, and it has not"),
+            "what etcd's response says, besides that it has come",
+        ),
+        (false, true) => broken(
+            format!("{who} says that it has not added, and it has"),
+            "what your code goes by when it says whether it has added",
+        ),
+        _ => Ok(()),
+    }
+}
+
+struct Writers {
+    /// The second writer's.
+    client: Client,
+    /// The first writer's.
+    paused: Client,
+    wire: Wire,
+    answer: &'static str,
+    lock: String,
+    key: String,
+}
+
+impl Writers {
+    fn start(&self, client: &Client, session: Session) -> JoinHandle<Result<bool>> {
+        let (answer, mut client) = (self.answer, client.clone());
+        let (lock, key) = (self.lock.clone(), self.key.clone());
+        spawn_local(async move { add(answer, &mut client, &session, &lock, &key).await })
+    }
+
+    /// Starts the first writer. Its requests are paused.
+    async fn start_first(&mut self) -> Result<(JoinHandle<Result<bool>>, Session)> {
+        self.wire.open();
+        let session = Session::open(&self.paused, TTL).await?;
+        self.wire.pause();
+        Ok((self.start(&self.paused, session.clone()), session))
+    }
+
+    /// Returns the number of the request that wrote, counted from 1.
+    async fn add_alone(&mut self) -> Result<usize> {
+        let before = self.read().await?;
+        let (mut first, session) = self.start_first().await?;
+        let (mut requests, mut write) = (0, 0);
+        let says = loop {
+            tokio::select! {
+                response = self.wire.response(1) => {
+                    requests += 1;
+                    let written = read(&mut self.client, &self.key).await?.writes > before.writes;
+                    if written && write == 0 {
+                        write = requests;
+                    }
+                    drop(response);
+                }
+                says = &mut first => break says?.or_else(gave_up)?,
+            }
+        };
+        let now = self.read().await?;
+        judge("a writer that was not paused", says, write > 0)?;
+        if !says {
+            return refuses("a writer that was not paused");
+        }
+        if now.number - before.number != 1 {
+            return broken("a writer that was not paused has not added 1", "what your code writes");
+        }
+        if now.lease != 0 {
+            return broken(
+                "the number is on a lease: when that ends, the number is gone",
+                "what belongs to the session, and what is to stay",
+            );
+        }
+        if !self.queue().await?.is_empty() {
+            return broken(
+                "a writer that was not paused has not unlocked",
+                "what the next writer waits for",
+            );
+        }
+        drop(session); // until here, so that its end does not unlock
+        Ok(write)
+    }
+
+    /// Pauses the first writer before the `nth` of its requests, counted from 1, and then lets the
+    /// second one add; with `again` also before each later request, and its lease ends in any case. Returns how often the number was
+    /// written and by how much it has grown, or `None` if the first sends fewer requests.
+    async fn add_paused(&mut self, nth: usize, again: bool) -> Result<Option<(i64, i64)>> {
+        // On a busy machine the first may have given up its request, but not again and again.
+        for _ in 0..3 {
+            let before = self.read().await?;
+            let (mut first, session) = self.start_first().await?;
+            let mut call = tokio::select! {
+                call = request(&mut self.wire, nth) => call.context("the writer has no client")?,
+                says = &mut first => {
+                    says?.or_else(gave_up)?;
+                    return Ok(None);
+                }
+            };
+            // The pause changes nothing in what the writer sends next. So the experiment need not
+            // wait for the TTL and revokes the lease, as etcd does with a lease that has run out.
+            let leases = if again { vec![session.lease()] } else { self.queue().await? };
+            for lease in leases {
+                let revoke = self.client.lease_revoke(lease);
+                within(REQUEST_TIMEOUT, revoke).await.context("revoke failed")?;
+            }
+            let (mut adds, mut long) = (0, Duration::ZERO);
+            let says = loop {
+                let since = Instant::now();
+                let session = Session::open(&self.client, TTL).await?;
+                let says = self.start(&self.client, session).await?.or_else(gave_up)?;
+                if !says {
+                    return refuses("the second writer, which had the lock,");
+                }
+                adds += 1;
+                long = long.max(since.elapsed());
+                drop(call);
+                if !again {
+                    self.wire.open();
+                    break first.await?;
+                }
+                call = tokio::select! {
+                    call = self.wire.request() => call.context("the writer has no client")?,
+                    says = &mut first => break says?,
+                };
+            };
+            if long > REQUEST_TIMEOUT / 2 {
+                continue;
+            }
+            let now = self.read().await?;
+            let (writes, grown) = (now.writes - before.writes, now.number - before.number);
+            if let (Ok(says), true) = (says, writes <= grown) {
+                judge("the first writer", says, writes > adds)?;
+            }
+            return Ok(Some((writes, grown)));
+        }
+        bail!("the second writer takes too long")
+    }
+
+    /// The response to this request, counted from 1, never arrives.
+    async fn add_with_loss(&mut self, write: usize) -> Result<()> {
+        let (first, _session) = self.start_first().await?;
+        let lost = self.wire.response(write).await;
+        self.wire.open();
+        let limit = 3 * REQUEST_TIMEOUT;
+        match timeout(limit, first).await {
+            Err(_) => broken(
+                format!("the response that was lost is still waited for after {limit:?}"),
+                "which of your requests has no limit",
+            ),
+            Ok(says) => {
+                drop(lost);
+                // If it cannot say, it says so.
+                says?.map_or(Ok(()), |says| judge("a writer that got no response", says, true))
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Number> {
+        read(&mut self.client, &self.key).await
+    }
+
+    /// Returns the leases of those who have the lock, or wait for it.
+    async fn queue(&mut self) -> Result<Vec<i64>> {
+        let keys = GetOptions::new().with_prefix();
+        let queue = self.client.get(format!("{}/", self.lock), Some(keys));
+        let queue = within(REQUEST_TIMEOUT, queue).await.context("get failed")?;
+        Ok(queue.kvs().iter().map(|kv| kv.lease()).collect())
+    }
+}
+
+fn refuses<T>(who: &str) -> Result<T> {
     broken(
         format!("{who} says that it has not added"),
         "the condition under which your code writes",
@@ -153,24 +286,15 @@ async fn request(wire: &mut Wire, nth: usize) -> Option<PausedRequest> {
     wire.request().await
 }
 
-/// Ends the lease of the writer that has the lock, if one has it. Nobody waits for it yet.
-async fn end_lease_of_owner(client: &mut Client, lock: &str) -> Result<()> {
-    let queue = GetOptions::new().with_prefix();
-    let queue = within(REQUEST_TIMEOUT, client.get(format!("{lock}/"), Some(queue))).await?;
-    for kv in queue.kvs() {
-        within(REQUEST_TIMEOUT, client.lease_revoke(kv.lease())).await.context("revoke failed")?;
-    }
-    Ok(())
-}
-
-/// The number, and how often it was written.
+/// The number, how often it was written, and its lease.
 struct Number {
     number: i64,
     writes: i64,
+    lease: i64,
 }
 
 async fn read(client: &mut Client, key: &str) -> Result<Number> {
     let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
     let kv = found.kvs().first().context("the number is gone")?;
-    Ok(Number { number: kv.value_str()?.parse()?, writes: kv.version() })
+    Ok(Number { number: kv.value_str()?.parse()?, writes: kv.version(), lease: kv.lease() })
 }

@@ -9,8 +9,8 @@ fn prints_what_the_readme_shows() -> Result<()> {
 
 #[test]
 fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
+    let refused = "held: nothing was lost; of 4 paused writers, etcd refused 2";
     let lost = "broken: 2 additions were written, the number grew by 1 (1 lost)";
-    let sure = "broken: the first writer says that it has added, and it has not";
     let two = "broken: for 1.0s there were two leaders at once";
     testing::exercises(
         include_str!("../../README.md"),
@@ -19,11 +19,38 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             include_str!("../../examples/leader/main.rs"),
         ],
         &[
-            ("fencing solution", "held: nothing was lost; of 4 paused writers, etcd refused 2"),
+            ("fencing solution", refused),
+            ("fencing right_both", refused),
+            ("fencing right_number", "held: nothing was lost; of 4 paused writers, etcd refused 1"),
             ("fencing wrong_alive", lost),
+            ("fencing wrong_anyway", lost),
             ("fencing wrong_asks", lost),
             ("fencing wrong_early", lost),
-            ("fencing wrong_sure", sure),
+            (
+                "fencing wrong_error",
+                "broken: a writer that got no response says that it has not added, and it has",
+            ),
+            ("fencing wrong_forget", "broken: a writer that was not paused has not unlocked"),
+            (
+                "fencing wrong_lease",
+                "broken: the number is on a lease: when that ends, the number is gone",
+            ),
+            (
+                "fencing wrong_patient",
+                "broken: the response that was lost is still waited for after 3s",
+            ),
+            (
+                "fencing wrong_sure",
+                "broken: the first writer says that it has added, and it has not",
+            ),
+            (
+                "fencing wrong_unlocked",
+                "broken: 5 additions were written, the number grew by 4 (1 lost)",
+            ),
+            (
+                "fencing wrong_unsure",
+                "broken: a writer that was not paused says that it has not added, and it has",
+            ),
             ("leader solution", "held: there was always another leader, and never two at once"),
             ("leader wrong_asks", two),
             (

@@ -1,0 +1,44 @@
+//! Answers that are one edit away from another one.
+
+exercise::edits! {
+    "examples/fencing/solution.rs";
+
+    // Right: the number itself says that nobody has written it since.
+    right_number: { [guard.is_owner()] }
+        => { [Compare::mod_revision(key, CompareOp::Equal, kv.mod_revision())] },
+        { use etcd_client::{Client, Txn, TxnOp}; }
+        => { use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp}; };
+    // Right: both.
+    right_both: { [guard.is_owner()] }
+        => { [guard.is_owner(), Compare::mod_revision(key, CompareOp::Equal, kv.mod_revision())] },
+        { use etcd_client::{Client, Txn, TxnOp}; }
+        => { use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp}; };
+
+    // Asks just before it writes. The pause comes just after that.
+    wrong_alive: { let put = Txn::new().when([guard.is_owner()]) }
+        => { if !session.is_alive() { return Ok(false) } let put = Txn::new() };
+    // Without a lock it goes on without the condition.
+    wrong_unlocked: { .lock().await? } => { .lock().await },
+        { [guard.is_owner()] } => { guard.iter().map(|guard| guard.is_owner()).collect::<Vec<_>>() },
+        { guard.unlock().await?; } => { if let Ok(guard) = guard { guard.unlock().await?; } };
+    // It is refused, and writes all the same.
+    wrong_anyway: { guard.unlock().await?; } => {
+        if !response.succeeded() {
+            within(REQUEST_TIMEOUT, client.put(key, (number + 1).to_string(), None)).await?;
+        }
+        guard.unlock().await?;
+    }, { Ok(response.succeeded()) } => { Ok(true) };
+    // It says what it does not know.
+    wrong_sure: { Ok(response.succeeded()) } => { Ok(true) };
+    wrong_unsure: { Ok(response.succeeded()) } => { Ok(false) };
+    wrong_error: { .await.context("txn failed")?; }
+        => { .await; let Ok(response) = response else { return Ok(false) }; };
+    // The lock stays, until the session ends.
+    wrong_forget: { guard.unlock().await?; } => {};
+    // The number goes, when the session ends.
+    wrong_lease: { TxnOp::put(key, more, None) } => {
+        TxnOp::put(key, more, Some(etcd_client::PutOptions::new().with_lease(session.lease())))
+    };
+    // No limit: a lost response is waited for for ever.
+    wrong_patient: { within(REQUEST_TIMEOUT, client.txn(put)).await } => { client.txn(put).await };
+}
