@@ -2,6 +2,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use anyhow::{Error, Result};
+use common::REQUEST_TIMEOUT;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -42,6 +43,20 @@ pub fn gave_up<T>(error: Error) -> Result<T> {
         format!("it has given up: {error:#}"),
         "which line has returned this error, and whether to try again would help",
     )
+}
+
+/// Plays one round of an experiment, again if it was broken and took so long that a request of the answer
+/// may have got no response in time: on a busy machine this may happen, but not again and again. The round
+/// gets the number of the attempt.
+pub async fn round<T>(mut play: impl AsyncFnMut(usize) -> Result<T>) -> Result<T> {
+    for attempt in 0..2 {
+        let since = Instant::now();
+        let played = play(attempt).await;
+        if played.is_ok() || since.elapsed() < REQUEST_TIMEOUT / 2 {
+            return played;
+        }
+    }
+    play(2).await
 }
 
 /// Checks that an answer that has to run for ever still runs. If it has ended, returns the verdict on its

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use edits::*;
 use etcd_client::{Client, DeleteOptions, EventType, WatchOptions};
-use exercise::{Exercise, Scene, Verdict, broken, gave_up, held};
+use exercise::{Exercise, Scene, Verdict, broken, gave_up, held, round};
 use tokio::time::timeout;
 
 // Every answer has this function. A call names the answer first: `tidy(answer, client, ..)`.
@@ -65,9 +65,11 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     // requests, and no fault comes.
     let mut requests = 0;
     loop {
-        jobs.prepare().await?;
-        let (counted, fault) = jobs.run(requests + 1, false).await?;
-        let counted = counted.or_else(gave_up)?;
+        let (counted, fault) = round(async |_| {
+            let (counted, fault) = jobs.run(requests + 1, false).await?;
+            Ok((counted.or_else(gave_up)?, fault))
+        })
+        .await?;
         if !fault {
             writeln!(stdout(), "4 jobs were done; tidy says that it removed {counted}")?;
             jobs.judge(Some(counted), [DONE, AGAIN].as_flattened()).await?;
@@ -83,7 +85,6 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     ensure!(requests > 0, "tidy has asked etcd for nothing, so nothing was tried");
 
     writeln!(stdout(), "4 jobs were done; the response to your last request was lost")?;
-    jobs.prepare().await?;
     match jobs.run(requests, true).await?.0 {
         Ok(counted) => jobs.judge(Some(counted), [DONE, AGAIN].as_flattened()).await?,
         Err(_) => jobs.judge(None, &[]).await?, // it says so
@@ -119,6 +120,7 @@ impl Jobs {
     /// started again; or that response is lost. Returns what `tidy` returns, and whether there was
     /// such a request.
     async fn run(&mut self, nth: usize, lose: bool) -> Result<(Result<i64>, bool)> {
+        self.prepare().await?;
         let (mut client, mut wire) = self.scene.connect_by_wire().await?;
         let (answer, folder) = (self.scene.answer, self.scene.key("jobs"));
         let limit = if lose { 5 * REQUEST_TIMEOUT } else { Duration::MAX };

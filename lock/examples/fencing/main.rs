@@ -13,11 +13,11 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use edits::*;
 use etcd_client::{Client, GetOptions};
-use exercise::{Exercise, PausedRequest, Scene, Verdict, Wire, broken, gave_up, held};
+use exercise::{Exercise, PausedRequest, Scene, Verdict, Wire, broken, gave_up, held, round};
 use lock::Session;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, timeout};
@@ -55,7 +55,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     within(REQUEST_TIMEOUT, client.put(&*key, "0", None)).await.context("put failed")?;
     let mut writers = Writers { client, paused, wire, answer: scene.answer, lock, key };
     // If that works, it is not worth a line.
-    let write = writers.add_alone().await?;
+    let write = round(async |_| writers.add_alone().await).await?;
 
     writeln!(stdout(), "two writers add 1 to a number, each under the same lock")?;
     writeln!(
@@ -63,7 +63,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         "the first is paused, and if it has the lock, its lease ends; then the second adds"
     )?;
     let (mut nth, mut refused) = (1, 0);
-    while let Some((writes, grown)) = writers.add_paused(nth, false).await? {
+    while let Some((writes, grown)) = round(async |_| writers.add_paused(nth, false).await).await? {
         writeln!(
             stdout(),
             "paused before its request {nth}: {writes} written, the number grows by {grown}"
@@ -78,7 +78,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         "its lease ends before each of its requests, and from then on the second adds before each one"
     )?;
     for nth in 1..=requests {
-        if let Some((writes, grown)) = writers.add_paused(nth, true).await? {
+        if let Some((writes, grown)) = round(async |_| writers.add_paused(nth, true).await).await? {
             lost(writes, grown)?;
         }
     }
@@ -134,8 +134,10 @@ impl Writers {
         spawn_local(async move { add(answer, &mut client, &session, &lock, &key).await })
     }
 
-    /// Starts the first writer. Its requests are paused.
+    /// Starts the first writer, with a free lock. Its requests are paused.
     async fn start_first(&mut self) -> Result<(JoinHandle<Result<bool>>, Session)> {
+        let left = self.queue().await?; // by a round that is played again
+        self.revoke(left).await?;
         self.wire.open();
         let session = Session::open(&self.paused, TTL).await?;
         self.wire.pause();
@@ -151,8 +153,7 @@ impl Writers {
             tokio::select! {
                 response = self.wire.response(1) => {
                     requests += 1;
-                    let written = read(&mut self.client, &self.key).await?.writes > before.writes;
-                    if written && write == 0 {
+                    if write == 0 && self.read().await?.writes > before.writes {
                         write = requests;
                     }
                     drop(response);
@@ -185,58 +186,50 @@ impl Writers {
     }
 
     /// Pauses the first writer before the `nth` of its requests, counted from 1, and then lets the
-    /// second one add; with `again` also before each later request, and its lease ends in any case. Returns how often the number was
-    /// written and by how much it has grown, or `None` if the first sends fewer requests.
+    /// second one add. With `again`, its lease ends in any case, and the second also adds before each
+    /// later request. Returns how often the number was written and by how much it has grown, or `None`
+    /// if the first sends fewer requests.
     async fn add_paused(&mut self, nth: usize, again: bool) -> Result<Option<(i64, i64)>> {
-        // On a busy machine the first may have given up its request, but not again and again.
-        for _ in 0..3 {
-            let before = self.read().await?;
-            let (mut first, session) = self.start_first().await?;
-            let mut call = tokio::select! {
-                call = request(&mut self.wire, nth) => call.context("the writer has no client")?,
-                says = &mut first => {
-                    says?.or_else(gave_up)?;
-                    return Ok(None);
-                }
+        let before = self.read().await?;
+        let (mut first, session) = self.start_first().await?;
+        let mut call = tokio::select! {
+            call = request(&mut self.wire, nth) => call.context("the writer has no client")?,
+            says = &mut first => {
+                says?.or_else(gave_up)?;
+                return Ok(None);
+            }
+        };
+        // The pause changes nothing in what the writer sends next. So the experiment need not
+        // wait for the TTL and revokes the lease, as etcd does with a lease that has run out.
+        let leases = if again { vec![session.lease()] } else { self.queue().await? };
+        self.revoke(leases).await?;
+        let (mut adds, mut long) = (0, Duration::ZERO);
+        let says = loop {
+            let since = Instant::now();
+            let session = Session::open(&self.client, TTL).await?;
+            let says = self.start(&self.client, session).await?.or_else(gave_up)?;
+            if !says {
+                return refuses("the second writer, which had the lock,");
+            }
+            adds += 1;
+            long = long.max(since.elapsed());
+            drop(call);
+            if !again {
+                self.wire.open();
+                break first.await?;
+            }
+            call = tokio::select! {
+                call = self.wire.request() => call.context("the writer has no client")?,
+                says = &mut first => break says?,
             };
-            // The pause changes nothing in what the writer sends next. So the experiment need not
-            // wait for the TTL and revokes the lease, as etcd does with a lease that has run out.
-            let leases = if again { vec![session.lease()] } else { self.queue().await? };
-            for lease in leases {
-                let revoke = self.client.lease_revoke(lease);
-                within(REQUEST_TIMEOUT, revoke).await.context("revoke failed")?;
-            }
-            let (mut adds, mut long) = (0, Duration::ZERO);
-            let says = loop {
-                let since = Instant::now();
-                let session = Session::open(&self.client, TTL).await?;
-                let says = self.start(&self.client, session).await?.or_else(gave_up)?;
-                if !says {
-                    return refuses("the second writer, which had the lock,");
-                }
-                adds += 1;
-                long = long.max(since.elapsed());
-                drop(call);
-                if !again {
-                    self.wire.open();
-                    break first.await?;
-                }
-                call = tokio::select! {
-                    call = self.wire.request() => call.context("the writer has no client")?,
-                    says = &mut first => break says?,
-                };
-            };
-            if long > REQUEST_TIMEOUT / 2 {
-                continue;
-            }
-            let now = self.read().await?;
-            let (writes, grown) = (now.writes - before.writes, now.number - before.number);
-            if let (Ok(says), true) = (says, writes <= grown) {
-                judge("the first writer", says, writes > adds)?;
-            }
-            return Ok(Some((writes, grown)));
+        };
+        ensure!(long < REQUEST_TIMEOUT / 2, "the second writer takes too long: {long:.1?}");
+        let now = self.read().await?;
+        let (writes, grown) = (now.writes - before.writes, now.number - before.number);
+        if let (Ok(says), true) = (says, writes <= grown) {
+            judge("the first writer", says, writes > adds)?;
         }
-        bail!("the second writer takes too long")
+        Ok(Some((writes, grown)))
     }
 
     /// The response to this request, counted from 1, never arrives.
@@ -256,6 +249,14 @@ impl Writers {
                 says?.map_or(Ok(()), |says| judge("a writer that got no response", says, true))
             }
         }
+    }
+
+    async fn revoke(&mut self, leases: Vec<i64>) -> Result<()> {
+        for lease in leases {
+            let revoke = self.client.lease_revoke(lease);
+            within(REQUEST_TIMEOUT, revoke).await.context("revoke failed")?;
+        }
+        Ok(())
     }
 
     async fn read(&mut self) -> Result<Number> {

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use edits::*;
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
-use exercise::{Exercise, Scene, Verdict, Wire, broken, gave_up, held};
+use exercise::{Exercise, Scene, Verdict, Wire, broken, gave_up, held, round};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -53,8 +53,11 @@ async fn main() -> ExitCode {
 }
 
 async fn experiment(scene: Scene) -> Result<Verdict> {
+    let between_others = async |overtaken| {
+        round(async |attempt| add_between_others(&scene, &overtaken, attempt).await).await
+    };
     // Other keys change, the counter does not. If that works, it is not worth a line.
-    let requests = add_between_others(&scene, 0..0).await?;
+    let requests = between_others(0..0).await?;
     ensure!(requests > 0, "add has asked etcd for nothing, so nothing was tried");
 
     writeln!(
@@ -69,9 +72,9 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
 
     writeln!(stdout(), "another program adds {MORE} between the requests of one client")?;
     for nth in 1..=requests {
-        add_between_others(&scene, nth..nth + 1).await?;
+        between_others(nth..nth + 1).await?;
     }
-    add_between_others(&scene, 1..ENOUGH / 2).await?;
+    between_others(1..ENOUGH / 2).await?;
     ensure!(
         staged,
         "the {CLIENTS} clients have not read the counter at the same time; is the machine busy?"
@@ -142,8 +145,12 @@ async fn add_together(scene: &Scene) -> Result<bool> {
 
 /// One client adds. After each of etcd's responses another key changes, and after those with these
 /// numbers, counted from 1, another program adds. Returns how many there were.
-async fn add_between_others(scene: &Scene, overtaken: Range<usize>) -> Result<usize> {
-    let key = &*scene.key(&format!("counter/{overtaken:?}"));
+async fn add_between_others(
+    scene: &Scene,
+    overtaken: &Range<usize>,
+    attempt: usize,
+) -> Result<usize> {
+    let key = &*scene.key(&format!("counter/{overtaken:?}/{attempt}"));
     let mut other = create(scene, key).await?;
     put(&mut other, &scene.key("another key"), 0).await?;
     let (mut client, mut wire) = scene.connect_by_wire().await?;
