@@ -17,7 +17,11 @@ use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use edits::*;
 use etcd_client::{Client, Txn, TxnOp};
-use exercise::{Exercise, Scene, Verdict, broken, gave_up, held, round};
+use etcd_server::Server;
+use exercise::{
+    Exercise, Scene, Verdict, blocking, broken, connect_by_wire_to, connect_to, gave_up, held,
+    round,
+};
 use tokio::time::timeout;
 
 // Every answer has this function. A call names the answer first: `read(answer, client, ..)`.
@@ -48,44 +52,36 @@ async fn main() -> ExitCode {
 }
 
 async fn experiment(scene: Scene) -> Result<Verdict> {
-    let mut store = Store::fill(&scene).await?;
+    // Of its own: nobody else may give it a revision.
+    let server = blocking(Server::start).await?;
+    let mut store = Store::fill(server).await?;
     writeln!(stdout(), "{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time")?;
     writeln!(
         stdout(),
         "after each page two of them change places, one at the front and one at the back"
     )?;
-    round(async |_| read_while_others_move(&scene, &mut store).await).await?;
-    for _ in 0..10 {
-        let before = store.exchange(LIMIT - 1).await?;
-        let after = round(async |_| read_while_others_move(&scene, &mut store).await).await?;
-        // No other program has written in between: a revision that is wrong by 1 would show.
-        if after == before + 1 {
-            break;
-        }
-    }
+    round(async |_| read_while_others_move(&mut store, scene.answer).await).await?;
+    // Now the last change is one of the front. A revision that is wrong by 1 shows.
+    store.exchange(LIMIT - 1).await?;
+    round(async |_| read_while_others_move(&mut store, scene.answer).await).await?;
     writeln!(stdout(), "the network loses a page")?;
-    read_with_loss(&scene, &mut store).await?;
+    read_with_loss(&mut store, scene.answer).await?;
     held(format!("all {PARCELS} parcels, each once, as they lay at one moment"))
 }
 
-/// Two parcels change places after each response, as long as responses come. Returns the revision at
-/// which they did it first.
-async fn read_while_others_move(scene: &Scene, store: &mut Store) -> Result<i64> {
-    let (mut reader, mut wire) = scene.connect_by_wire().await?;
+/// Two parcels change places after each response, as long as responses come.
+async fn read_while_others_move(store: &mut Store, answer: &'static str) -> Result<()> {
+    let (mut reader, mut wire) = connect_by_wire_to(store.server.address()).await?;
     let shelves = store.shelves.clone();
     // The client is dropped with the task. Then the wire returns `None`.
-    let reading = async move {
-        read(scene.answer, &mut reader, &shelves, LIMIT as i64).await.or_else(gave_up)
-    };
+    let reading =
+        async move { read(answer, &mut reader, &shelves, LIMIT as i64).await.or_else(gave_up) };
     let before = store.states.len() - 1;
-    let (mut responses, mut first) = (0, 0);
+    let mut responses = 0;
     let move_parcels = async {
         // The page is on its way while this happens.
         while let Some(_response) = wire.response(1).await {
-            let revision = store.exchange(responses % (PARCELS / 2)).await?;
-            if responses == 0 {
-                first = revision;
-            }
+            store.exchange(responses % (PARCELS / 2)).await?;
             responses += 1;
             if responses > 2 * PAGES {
                 return broken(
@@ -101,18 +97,16 @@ async fn read_while_others_move(scene: &Scene, store: &mut Store) -> Result<i64>
     };
     let (list, ()) = tokio::try_join!(reading, move_parcels)?;
     ensure!(responses > 0, "read has asked etcd for nothing, so nothing was tried");
-    store.judge(&list, before, responses)?;
-    Ok(first)
+    store.judge(&list, before, responses)
 }
 
 /// The response to the second request never arrives.
-async fn read_with_loss(scene: &Scene, store: &mut Store) -> Result<()> {
-    let (mut reader, mut wire) = scene.connect_by_wire().await?;
+async fn read_with_loss(store: &mut Store, answer: &'static str) -> Result<()> {
+    let (mut reader, mut wire) = connect_by_wire_to(store.server.address()).await?;
     let limit = 5 * REQUEST_TIMEOUT;
     let shelves = store.shelves.clone();
-    let reading = async move {
-        timeout(limit, read(scene.answer, &mut reader, &shelves, LIMIT as i64)).await
-    };
+    let reading =
+        async move { timeout(limit, read(answer, &mut reader, &shelves, LIMIT as i64)).await };
     let lose = async {
         let lost = wire.response(2).await;
         wire.open();
@@ -135,6 +129,7 @@ async fn read_with_loss(scene: &Scene, store: &mut Store) -> Result<()> {
 
 /// What lies on the shelves.
 struct Store {
+    server: Server,
     client: Client,
     shelves: String,
     /// The keys in use, in their order.
@@ -146,9 +141,9 @@ struct Store {
 impl Store {
     /// Puts all parcels on shelves, and then moves one, so that no shelf that is left has the last
     /// change of the store.
-    async fn fill(scene: &Scene) -> Result<Store> {
-        let mut client = scene.connect().await?;
-        let shelves = scene.key("shelves/");
+    async fn fill(server: Server) -> Result<Store> {
+        let mut client = connect_to(server.address()).await?;
+        let shelves = "shelves/".to_owned();
         // Some names begin with the name before.
         let shelf = |place: usize| format!("{shelves}{:03}{}", place / 2, ["", "+"][place % 2]);
         let mut keys: Vec<String> = (0..PARCELS).map(shelf).collect();
@@ -157,7 +152,7 @@ impl Store {
         let put = |(key, parcel): (&String, &String)| TxnOp::put(&**key, &**parcel, None);
         let puts: Vec<TxnOp> = keys.iter().zip(&parcels).map(put).collect();
         let neighbours = ["shelves", "shelves-old/1", "shelves2/1"]
-            .map(|name| TxnOp::put(scene.key(name), "no parcel", None));
+            .map(|name| TxnOp::put(name, "no parcel", None));
 
         let (from, to) = (keys.remove(4), shelf(PARCELS));
         let moved = parcels.remove(4);
@@ -168,20 +163,19 @@ impl Store {
             let write = client.txn(Txn::new().and_then(writes));
             within(REQUEST_TIMEOUT, write).await.context("txn failed")?;
         }
-        Ok(Store { client, shelves, keys, states: vec![parcels] })
+        Ok(Store { server, client, shelves, keys, states: vec![parcels] })
     }
 
     /// Exchanges the parcel at this place, counted from 0, with the one that is as far from the end.
-    /// Returns the revision.
-    async fn exchange(&mut self, place: usize) -> Result<i64> {
+    async fn exchange(&mut self, place: usize) -> Result<()> {
         let mut parcels = self.states.last().context("no state")?.clone();
         let back = PARCELS - 1 - place;
         parcels.swap(place, back);
         let puts = [place, back].map(|at| TxnOp::put(&*self.keys[at], &*parcels[at], None));
         let puts = self.client.txn(Txn::new().and_then(puts));
-        let response = within(REQUEST_TIMEOUT, puts).await.context("txn failed")?;
+        within(REQUEST_TIMEOUT, puts).await.context("txn failed")?;
         self.states.push(parcels);
-        Ok(response.header().context("no header")?.revision())
+        Ok(())
     }
 
     /// Judges a list that was made of so many responses. `before` is the state when they began.
