@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, within};
+use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
 use edits::*;
 use etcd_client::{Client, DeleteOptions, EventType, WatchOptions};
 use exercise::{Exercise, Scene, Verdict, broken, gave_up, held, round};
@@ -182,7 +182,8 @@ impl Jobs {
         let (mut removed, mut destroyed, mut taken, mut put) = (vec![], vec![], vec![], vec![]);
         let mut seen = from;
         while seen < end {
-            let response = within(REQUEST_TIMEOUT, changes.message()).await?;
+            let response =
+                within(CONNECT_TIMEOUT, changes.message()).await.context("watch failed")?;
             let response = response.context("the watch has ended")?;
             ensure!(!response.canceled(), "the watch was cancelled");
             for event in response.events() {
