@@ -65,7 +65,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
         "{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times"
     )?;
     writeln!(stdout(), "each time, all of them have read it before any of them writes")?;
-    let staged = add_together(&scene).await?;
+    let staged = round(async |attempt| add_together(&scene, attempt).await).await?;
     if staged {
         writeln!(stdout(), "the counter says {}", CLIENTS * ROUNDS)?;
     }
@@ -89,8 +89,8 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
 }
 
 /// All clients add, again and again. Returns whether they did it at the same time.
-async fn add_together(scene: &Scene) -> Result<bool> {
-    let key = &*scene.key("counter");
+async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
+    let key = &*scene.key(&format!("counter/{attempt}"));
     let mut counter = create(scene, key).await?;
     let (mut clients, mut wires) = (Vec::new(), Vec::new());
     for _ in 0..CLIENTS {

@@ -11,12 +11,13 @@ mod yours;
 
 use std::collections::HashMap;
 use std::io::{Write, stdout};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use edits::*;
-use etcd_client::{Client, Txn, TxnOp};
+use etcd_client::{Client, DeleteOptions, Txn, TxnOp};
 use etcd_server::Server;
 use exercise::{
     Exercise, Scene, Verdict, blocking, broken, connect_by_wire_to, connect_to, gave_up, held,
@@ -54,16 +55,20 @@ async fn main() -> ExitCode {
 async fn experiment(scene: Scene) -> Result<Verdict> {
     // Of its own: nobody else may give it a revision.
     let server = blocking(Server::start).await?;
-    let mut store = Store::fill(server).await?;
     writeln!(stdout(), "{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time")?;
     writeln!(
         stdout(),
         "after each page two of them change places, one at the front and one at the back"
     )?;
-    round(async |_| read_while_others_move(&mut store, scene.answer).await).await?;
-    // Now the last change is one of the front. A revision that is wrong by 1 shows.
-    store.exchange(LIMIT - 1).await?;
-    round(async |_| read_while_others_move(&mut store, scene.answer).await).await?;
+    let mut store = round(async |_| {
+        let mut store = Store::fill(server.address()).await?;
+        read_while_others_move(&mut store, scene.answer).await?;
+        // Now the last change is one of the front. A revision that is wrong by 1 shows.
+        store.exchange(LIMIT - 1).await?;
+        read_while_others_move(&mut store, scene.answer).await?;
+        Ok(store)
+    })
+    .await?;
     writeln!(stdout(), "the network loses a page")?;
     read_with_loss(&mut store, scene.answer).await?;
     held(format!("all {PARCELS} parcels, each once, as they lay at one moment"))
@@ -71,7 +76,7 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
 
 /// Two parcels change places after each response, as long as responses come.
 async fn read_while_others_move(store: &mut Store, answer: &'static str) -> Result<()> {
-    let (mut reader, mut wire) = connect_by_wire_to(store.server.address()).await?;
+    let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
     let shelves = store.shelves.clone();
     // The client is dropped with the task. Then the wire returns `None`.
     let reading =
@@ -102,7 +107,7 @@ async fn read_while_others_move(store: &mut Store, answer: &'static str) -> Resu
 
 /// The response to the second request never arrives.
 async fn read_with_loss(store: &mut Store, answer: &'static str) -> Result<()> {
-    let (mut reader, mut wire) = connect_by_wire_to(store.server.address()).await?;
+    let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
     let limit = 5 * REQUEST_TIMEOUT;
     let shelves = store.shelves.clone();
     let reading =
@@ -129,7 +134,7 @@ async fn read_with_loss(store: &mut Store, answer: &'static str) -> Result<()> {
 
 /// What lies on the shelves.
 struct Store {
-    server: Server,
+    address: SocketAddr,
     client: Client,
     shelves: String,
     /// The keys in use, in their order.
@@ -141,8 +146,12 @@ struct Store {
 impl Store {
     /// Puts all parcels on shelves, and then moves one, so that no shelf that is left has the last
     /// change of the store.
-    async fn fill(server: Server) -> Result<Store> {
-        let mut client = connect_to(server.address()).await?;
+    async fn fill(address: SocketAddr) -> Result<Store> {
+        let mut client = connect_to(address).await?;
+        let all = DeleteOptions::new().with_prefix();
+        within(REQUEST_TIMEOUT, client.delete("shelves", Some(all)))
+            .await
+            .context("delete failed")?;
         let shelves = "shelves/".to_owned();
         // Some names begin with the name before.
         let shelf = |place: usize| format!("{shelves}{:03}{}", place / 2, ["", "+"][place % 2]);
@@ -163,7 +172,7 @@ impl Store {
             let write = client.txn(Txn::new().and_then(writes));
             within(REQUEST_TIMEOUT, write).await.context("txn failed")?;
         }
-        Ok(Store { server, client, shelves, keys, states: vec![parcels] })
+        Ok(Store { address, client, shelves, keys, states: vec![parcels] })
     }
 
     /// Exchanges the parcel at this place, counted from 0, with the one that is as far from the end.
