@@ -25,7 +25,7 @@ use tokio::time::timeout;
 pub use edits::edits;
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
 pub use verdict::{Stopwatch, Verdict, broken, check_running, gave_up, held, round};
-pub use wire::{PausedRequest, PausedResponse, Wire};
+pub use wire::{PausedRequest, PausedResponse, Sent, Wire};
 
 /// How long an experiment may take: 25 s. An answer that blocks the thread without an `await` is not
 /// stopped.

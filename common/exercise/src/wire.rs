@@ -1,7 +1,7 @@
 use std::mem;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use anyhow::Result;
@@ -21,11 +21,35 @@ use tower::util::BoxCloneSyncService;
 pub struct Wire {
     requests: mpsc::UnboundedReceiver<PausedRequest>,
     pauses: Arc<AtomicBool>,
+    sent: Sent,
+}
+
+/// The names of all requests that a client has sent, as in etcd's API: `Range` is a get, and then there
+/// are `Put`, `Watch` and so on. What goes over an open stream is no request of its own.
+#[derive(Clone, Default)]
+pub struct Sent(Arc<Mutex<Vec<String>>>);
+
+impl Sent {
+    /// Returns how many of this name were sent.
+    pub fn count(&self, name: &str) -> usize {
+        self.with(|names| names.iter().filter(|sent| *sent == name).count())
+    }
+
+    /// Whether the last one has this name.
+    pub fn last_is(&self, name: &str) -> bool {
+        self.with(|names| names.last().is_some_and(|last| last == name))
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&mut Vec<String>) -> T) -> T {
+        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A request that the wire has paused. When this is dropped, the request passes, and its response is
 /// not paused.
 pub struct PausedRequest {
+    /// As in [`Sent`].
+    name: String,
     go: oneshot::Sender<()>,
     response: oneshot::Receiver<PausedResponse>,
 }
@@ -59,6 +83,24 @@ impl Wire {
         }
     }
 
+    /// Waits for etcd's response to the client's next request of this name. Others pass. Returns `None`
+    /// when no client is left.
+    pub async fn response_to(&mut self, name: &str) -> Option<PausedResponse> {
+        loop {
+            let request = self.request().await?;
+            if request.name == name
+                && let Some(response) = request.response().await
+            {
+                return Some(response);
+            }
+        }
+    }
+
+    /// Returns the names of the requests, those of the future too.
+    pub fn sent(&self) -> Sent {
+        self.sent.clone()
+    }
+
     /// Pauses nothing any more. Lets everything pass that is paused, except for what the experiment has
     /// in its hands: that passes when it is dropped.
     pub fn open(&mut self) {
@@ -74,7 +116,7 @@ impl Wire {
 
 impl PausedRequest {
     /// Lets the request pass and waits for etcd's response. Returns `None` when the client has given
-    /// up the request.
+    /// up the request, or has no connection.
     pub async fn response(self) -> Option<PausedResponse> {
         let _ = self.go.send(());
         self.response.await.ok()
@@ -101,8 +143,9 @@ pub(crate) async fn connect_to(server: SocketAddr) -> Result<(Client, Wire)> {
 /// when it connects.
 fn tap() -> (Tap, Wire) {
     let (sender, requests) = mpsc::unbounded_channel();
-    let pauses = Arc::new(AtomicBool::new(false));
-    (Tap { requests: sender, pauses: Arc::clone(&pauses) }, Wire { requests, pauses })
+    let (pauses, sent) = (Arc::new(AtomicBool::new(false)), Sent::default());
+    let tap = Tap { requests: sender, pauses: Arc::clone(&pauses), sent: sent.clone() };
+    (tap, Wire { requests, pauses, sent })
 }
 
 /// The client's end of the wire.
@@ -110,6 +153,7 @@ fn tap() -> (Tap, Wire) {
 struct Tap {
     requests: mpsc::UnboundedSender<PausedRequest>,
     pauses: Arc<AtomicBool>,
+    sent: Sent,
 }
 
 impl BalancedChannelBuilder for Tap {
@@ -146,6 +190,8 @@ impl Service<Request<Body>> for Tapped {
         let other = self.channel.clone();
         let mut channel = mem::replace(&mut self.channel, other);
         let tap = self.tap.clone();
+        let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        tap.sent.with(|names| names.push(name.clone()));
         Box::pin(async move {
             if !tap.pauses.load(Ordering::Relaxed) {
                 return channel.call(request).await;
@@ -153,11 +199,11 @@ impl Service<Request<Body>> for Tapped {
             let (go, may_go) = oneshot::channel();
             let (tell, paused) = oneshot::channel();
             // Neither fails: an experiment that has ended pauses nothing.
-            let _ = tap.requests.send(PausedRequest { go, response: paused });
+            let _ = tap.requests.send(PausedRequest { name, go, response: paused });
             let _ = may_go.await;
             let response = channel.call(request).await;
             let (go, may_go) = oneshot::channel();
-            if tell.send(PausedResponse { _go: go }).is_ok() {
+            if response.is_ok() && tell.send(PausedResponse { _go: go }).is_ok() {
                 let _ = may_go.await;
             }
             response
