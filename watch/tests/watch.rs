@@ -21,15 +21,40 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let missed = |newest, has| {
         format!("broken: a change was missed: etcd has had {newest} for 3s, the program has {has}")
     };
+    let older = |newer, older| format!("broken: after {newer}, the older {older} was applied");
+    let twice = |value| format!("broken: {value} was put once, and applied twice");
+    let held = "held: the newest value was applied each time, and nothing twice";
+    let asks = "broken: it sends one get after another, while nothing changes";
     testing::exercises(
         include_str!("../README.md"),
         &[include_str!("../examples/reload/main.rs")],
         &[
-            ("reload solution", "held: 10 changes, and the newest was applied each time"),
-            ("reload wrong_list", &missed("v9", "v7")),
-            ("reload wrong_now", &missed("v4", "v3")),
-            ("reload wrong_revision", "broken: after v3, the older v2 was applied"),
-            ("reload wrong_silence", &missed("v7", "v4")),
+            ("reload solution", held),
+            ("reload right_list", held),
+            ("reload right_ring", held),
+            ("reload right_watch", held),
+            ("reload wrong_again", &twice("v4")),
+            ("reload wrong_confirmed", &missed("v8", "v6")),
+            ("reload wrong_early", &older("v3", "v2")),
+            (
+                "reload wrong_end",
+                "broken: it has given up: connection lost (the request may still have been carried \
+                 out)",
+            ),
+            ("reload wrong_event", &missed("v3", "v2")),
+            ("reload wrong_header", &twice("v1")),
+            ("reload wrong_history", &missed("v25", "v23")),
+            ("reload wrong_key", asks),
+            ("reload wrong_list", &missed("v22", "v20")),
+            ("reload wrong_now", &missed("v6", "v4")),
+            ("reload wrong_older", &older("v6", "v5")),
+            ("reload wrong_poll", asks),
+            (
+                "reload wrong_prefix",
+                "broken: \"other\" was applied, which is the value of another key",
+            ),
+            ("reload wrong_revision", &older("v4", "v2")),
+            ("reload wrong_silence", &missed("v17", "v13")),
         ],
     )
 }

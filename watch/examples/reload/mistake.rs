@@ -1,7 +1,9 @@
 //! Exercise: a program keeps its configuration in a key of etcd. `follow` gives `apply` the
 //! value that is there, and then each new one, as long as the program runs. But it misses
 //! changes. Repair it: the newest value must be applied soon after a change, whatever has
-//! happened meanwhile, and never an older one after it. This is the only file to edit.
+//! happened meanwhile. No older one may follow it, and no change may be applied twice. While
+//! nothing changes and nothing fails, it must not get the value again. This is the only file
+//! to edit.
 //!
 //! ```text
 //! cargo run -p watch --example reload            tries this file

@@ -1,0 +1,71 @@
+//! Answers that are a small edit away from another one. All but the first are wrong.
+
+exercise::edits! {
+    "examples/reload/solution.rs";
+
+    // Right: it never goes on from where it stopped, but gets the value each time.
+    right_list: { *next == 0 } => { true };
+
+    // The revision of the key: history may begin after it.
+    wrong_key: { found.header().context("no header")?.revision() + 1 }
+        => { found.kvs().first().context("no value")?.mod_revision() + 1 };
+    // The last revision that it has seen, and not the next one.
+    wrong_header: { .revision() + 1 } => { .revision() };
+    wrong_again: { kv.mod_revision() + 1 } => { kv.mod_revision() };
+    // The revision of the first watch, each time.
+    wrong_revision: { *next = kv.mod_revision() + 1; } => {};
+    // From now on, when the stream has ended.
+    wrong_now: { eprintln!("{error:#}; watching again"); } => { next = -1; },
+        { with_start_revision(*next) } => { with_start_revision((*next).max(0)) };
+    // The revision of the store when etcd confirms the watch. The events of the past come later.
+    wrong_confirmed: { for event in response.events() } => {
+            *next = response.header().context("no header")?.revision() + 1;
+            for event in response.events()
+        },
+        { *next = kv.mod_revision() + 1; } => {};
+    // The newest value after each end, and then all that it has missed.
+    wrong_older: { if *next == 0 } => {},
+        { *next = found.header().context("no header")?.revision() + 1; } => {
+            if *next == 0 {
+                *next = found.header().context("no header")?.revision() + 1;
+            }
+        };
+    // After a compaction: from where history begins, without the value that is older.
+    wrong_history: { *next = 0; } => { *next = response.compact_revision(); };
+    // After a compaction: the value, and then from now on.
+    wrong_list: { *next = 0; } => { *next = -1; },
+        { if *next == 0 } => { if *next <= 0 },
+        { *next = found.header().context("no header")?.revision() + 1; } => {
+            if *next == 0 {
+                *next = found.header().context("no header")?.revision() + 1;
+            }
+        },
+        { with_start_revision(*next) } => { with_start_revision((*next).max(0)) };
+    // Does not look whether etcd has cancelled the watch.
+    wrong_silence: {
+            if response.compact_revision() > 0 { *next = 0; }
+            ensure!(!response.canceled(), "the watch was cancelled");
+        } => {};
+    // Only the first event of a response.
+    wrong_event: { response.events() } => { response.events().iter().take(1) };
+    // All keys that begin with this one.
+    wrong_prefix: { .with_fragment() } => { .with_fragment().with_prefix() };
+    // Never tries again.
+    wrong_end: { is_refusal(&error) } => { true };
+    // No watch at all.
+    wrong_poll: { let from } => {
+            *next = 0;
+            if true {
+                sleep(Duration::from_millis(100)).await;
+                return Ok(());
+            }
+            let from
+        };
+}
+
+exercise::edits! {
+    "examples/reload/right_watch.rs";
+
+    // Applies the events from before its get.
+    wrong_early: { if kv.mod_revision() > seen } => {};
+}
