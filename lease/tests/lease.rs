@@ -17,8 +17,32 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
         &[include_str!("../examples/registry/main.rs")],
         &[
             ("registry solution", held),
+            ("registry right_get", held),
+            ("registry right_ignore", held),
+            ("registry right_txn", held),
+            ("registry wrong_back", "broken: its lease has run out, and its entry is back"),
             ("registry wrong_delete", moment),
-            ("registry wrong_lease", "broken: 3 services live, 0 of their entries are there"),
+            ("registry wrong_id", "broken: an Entry names a lease that etcd does not know"),
+            (
+                "registry wrong_lease",
+                "broken: 6 entries are on leases that no Entry names, and nobody renews those",
+            ),
+            (
+                "registry wrong_one",
+                "broken: two services have the same lease: each of them keeps the entry of the \
+                 other",
+            ),
+            (
+                "registry wrong_renews",
+                "broken: a service has ended, and 8s later its lease of 3 s is still there",
+            ),
+            ("registry wrong_revoke", moment),
+            (
+                "registry wrong_ttl",
+                "broken: etcd has granted a lease of 10 s, and the service wants 3 s",
+            ),
+            ("registry wrong_twice", "broken: 6 entries were on no lease for a moment"),
+            ("registry wrong_unread", "broken: 3 entries have an old address"),
         ],
     )
 }

@@ -1,0 +1,90 @@
+//! Answers that are a small edit away from the solution. The first three are right.
+
+exercise::edits! {
+    "examples/registry/solution.rs";
+
+    // The put keeps the lease of the key, whichever it is.
+    right_ignore: { let on_lease = PutOptions::new().with_lease(entry.lease); }
+        => { let on_lease = PutOptions::new().with_ignore_lease(); };
+    // The lease is in the response to a get.
+    right_get: { let on_lease = PutOptions::new().with_lease(entry.lease); } => {
+            let found = within(REQUEST_TIMEOUT, client.get(&*entry.key, None)).await?;
+            let lease = found.kvs().first().context("no entry")?.lease();
+            let on_lease = PutOptions::new().with_lease(lease);
+        };
+    // Only if the entry is on that lease.
+    right_txn: { let on_lease = PutOptions::new().with_lease(entry.lease); } => {
+            use etcd_client::{Compare, CompareOp, Txn, TxnOp};
+            let on_lease = PutOptions::new().with_lease(entry.lease);
+            let put = Txn::new()
+                .when([Compare::lease(&*entry.key, CompareOp::Equal, entry.lease)])
+                .and_then([TxnOp::put(&*entry.key, address, Some(on_lease.clone()))]);
+            let done = within(REQUEST_TIMEOUT, client.txn(put)).await?;
+            anyhow::ensure!(done.succeeded(), "the entry is gone");
+            return Ok(());
+        };
+
+    // A lease of another TTL, and a number that is not the lease's.
+    wrong_ttl: { lease_grant(ttl, None) } => { lease_grant(10, None) };
+    wrong_id: { lease: lease.id() } => { lease: lease.ttl() };
+    // One lease for all services.
+    wrong_one: { let lease = } => {
+            static FIRST: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
+            let lease =
+        },
+        { with_lease(lease.id()) } => { with_lease(*FIRST.get_or_init(|| lease.id())) },
+        { lease: lease.id() } => { lease: *FIRST.get_or_init(|| lease.id()) };
+    // Renews by itself, also when the service has ended.
+    wrong_renews: { Ok(Entry { key, lease: lease.id() }) } => {
+            let (id, mut renewing) = (lease.id(), client.clone());
+            tokio::task::spawn_local(async move {
+                loop {
+                    let _ = within(REQUEST_TIMEOUT, renewing.lease_keep_alive(id)).await;
+                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                }
+            });
+            Ok(Entry { key, lease: lease.id() })
+        };
+    // The entry, and then the lease.
+    wrong_twice: { let lease = } => {
+            within(REQUEST_TIMEOUT, client.put(&*key, address, None)).await?;
+            let lease =
+        };
+    // In two steps, and between them the entry is not there.
+    wrong_delete: { let on_lease = PutOptions::new().with_lease(entry.lease); } => {
+            within(REQUEST_TIMEOUT, client.delete(&*entry.key, None)).await?;
+            let on_lease = PutOptions::new().with_lease(entry.lease);
+        };
+    // A new lease, which nobody renews.
+    wrong_lease: { let on_lease = PutOptions::new().with_lease(entry.lease); } => {
+            let lease = within(REQUEST_TIMEOUT, client.lease_grant(2, None)).await?;
+            let on_lease = PutOptions::new().with_lease(lease.id());
+        };
+    // The same lease again, but the entry goes with the old one.
+    wrong_revoke: { let on_lease = PutOptions::new().with_lease(entry.lease); } => {
+            within(REQUEST_TIMEOUT, client.lease_revoke(entry.lease)).await?;
+            let same = etcd_client::LeaseGrantOptions::new().with_id(entry.lease);
+            within(REQUEST_TIMEOUT, client.lease_grant(3, Some(same))).await?;
+            let on_lease = PutOptions::new().with_lease(entry.lease);
+        };
+    // A transaction that does nothing, and nobody looks.
+    wrong_unread: { client.put(&*entry.key, address, Some(on_lease)) } => {
+            client.txn(
+                etcd_client::Txn::new()
+                    .when([etcd_client::Compare::version(
+                        &*entry.key,
+                        etcd_client::CompareOp::Equal,
+                        0,
+                    )])
+                    .and_then([etcd_client::TxnOp::put(&*entry.key, address, Some(on_lease))]),
+            )
+        };
+    // Rather without a lease than not at all.
+    wrong_back: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await } => {
+            let put = within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease)));
+            if put.await.is_ok() {
+                return Ok(());
+            }
+            within(REQUEST_TIMEOUT, client.put(&*entry.key, address, None)).await
+        };
+}
