@@ -12,15 +12,36 @@ fn prints_what_the_readme_shows() -> Result<()> {
 fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let held = "held: registered over a restart; not registered, and knew it; registered again";
     let wrong = "broken: for 3.0s it said that it was registered, and etcd said that it was not";
+    let put = "broken: it said that it was registered, and etcd had not carried out the put";
     testing::exercises(
         include_str!("../README.md"),
         &[include_str!("../examples/heartbeat/main.rs")],
         &[
             ("heartbeat solution", held),
+            ("heartbeat right_new", held),
+            ("heartbeat right_stream", held),
             ("heartbeat wrong_deaf", wrong),
+            ("heartbeat wrong_early", put),
+            (
+                "heartbeat wrong_grant",
+                "broken: it has given up: grant failed: no answer within 1s (the request may still \
+                 have been carried out)",
+            ),
+            ("heartbeat wrong_late", wrong),
             ("heartbeat wrong_leave", "broken: it has given up: a renewal failed"),
             ("heartbeat wrong_once", wrong),
             ("heartbeat wrong_patient", wrong),
+            ("heartbeat wrong_proud", wrong),
+            (
+                "heartbeat wrong_put",
+                "broken: the entry was put again and again, which wakes all that watch it",
+            ),
+            ("heartbeat wrong_reconnect", "broken: it has given up: etcd was away for too long"),
+            (
+                "heartbeat wrong_stop",
+                "broken: the network has been back for 6s, and it is not registered again",
+            ),
+            ("heartbeat wrong_swallow", put),
         ],
     )
 }

@@ -27,9 +27,9 @@ pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
 pub use verdict::{Stopwatch, Verdict, broken, check_running, gave_up, held, round};
 pub use wire::{PausedRequest, PausedResponse, Sent, Wire};
 
-/// How long an experiment may take: 25 s. An answer that blocks the thread without an `await` is not
+/// How long an experiment may take: 28 s. An answer that blocks the thread without an `await` is not
 /// stopped.
-const LIMIT: Duration = Duration::from_secs(25);
+const LIMIT: Duration = Duration::from_secs(28);
 
 /// An exercise, without its experiment.
 pub struct Exercise {

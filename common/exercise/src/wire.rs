@@ -83,15 +83,24 @@ impl Wire {
         }
     }
 
+    /// Waits for the client's next request of one of these names. Others pass. Returns `None` when no
+    /// client is left.
+    pub async fn request_to(&mut self, names: &[&str]) -> Option<PausedRequest> {
+        loop {
+            let request = self.request().await?;
+            if names.contains(&&*request.name) {
+                return Some(request);
+            }
+        }
+    }
+
     /// Waits for etcd's response to the client's next request of this name. Others pass. Returns `None`
     /// when no client is left.
     pub async fn response_to(&mut self, name: &str) -> Option<PausedResponse> {
         loop {
-            let request = self.request().await?;
-            if request.name == name
-                && let Some(response) = request.response().await
-            {
-                return Some(response);
+            let response = self.request_to(&[name]).await?.response().await;
+            if response.is_some() {
+                return response;
             }
         }
     }

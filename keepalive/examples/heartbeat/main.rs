@@ -3,12 +3,10 @@
 //!
 //! Repair `yours.rs`, not this file.
 
+mod edits;
 mod mistake;
+mod right_stream;
 mod solution;
-mod wrong_deaf;
-mod wrong_leave;
-mod wrong_once;
-mod wrong_patient;
 mod yours;
 
 use std::io::{Write, stdout};
@@ -16,19 +14,25 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::{REQUEST_TIMEOUT, within};
-use etcd_client::{Client, PutOptions};
+use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
+use edits::*;
+use etcd_client::{Client, KeyValue, PutOptions};
 use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, Scene, Stopwatch, Verdict, blocking, broken, check_running, connect_to, held,
+    Exercise, Scene, Stopwatch, Verdict, blocking, broken, check_running, connect_by_wire_to,
+    connect_to, held,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 // Every answer has this function. A call names the answer first: `stay(answer, client, ..)`.
 exercise::answers! {
-    const ANSWERS = [yours, solution, mistake, wrong_deaf, wrong_leave, wrong_once, wrong_patient];
+    const ANSWERS = [
+        yours, solution, mistake, right_new, right_stream, wrong_deaf, wrong_early, wrong_grant,
+        wrong_leave, wrong_late, wrong_once, wrong_patient, wrong_proud, wrong_put, wrong_reconnect,
+        wrong_stop, wrong_swallow,
+    ];
     async fn stay(
         client: &mut Client, key: &str, ttl: i64, registered: impl Fn(bool),
     ) -> Result<()>;
@@ -51,7 +55,9 @@ const TOLERANCE: Duration = Duration::from_millis(500);
 /// How long the experiment watches an answer that says the wrong thing.
 const WRONG_LIMIT: Duration = Duration::from_secs(3);
 /// How long etcd may take to end a lease, and an answer to register.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How long an answer may take to go on after a restart.
+const RECOVERY: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -65,17 +71,26 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     let registered = move |state| {
         tell.send_replace(state);
     };
-    let mut client = connect_to(link.address()).await?;
+    let (mut client, mut wire) = connect_by_wire_to(link.address()).await?;
+    wire.open();
     let stay = async move { stay(scene.answer, &mut client, KEY, TTL, registered).await };
     let task = spawn_local(stay);
     let client = connect_to(server.address()).await?;
-    let mut service = Service { client, task, says, wrong: Stopwatch::default(), gone: false };
+    let mut service = Service {
+        client,
+        task,
+        says,
+        wrong: Stopwatch::default(),
+        tolerance: TOLERANCE,
+        entry: None,
+        puts: 0,
+    };
 
     let never = || broken("it does not register", "what your code does first");
-    service.until(|seen| seen.entry && seen.says, never).await?;
+    service.until(|seen| seen.entry.is_some() && seen.says, never).await?;
     writeln!(stdout(), "the service is registered, on a lease of {TTL} s")?;
 
-    service.gone = false;
+    let before = service.entry;
     let server = blocking(move || server.restart().map(|()| server)).await?;
     // The first request of the old client could use the connection that is gone.
     service.client = connect_to(server.address()).await?;
@@ -84,33 +99,82 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
     // this one has ended, all that were not renewed after the restart have ended too.
     service.put_control(TTL + 2).await?;
     let control = || bail!("etcd does not end a lease that nobody renews");
+    let back = Instant::now();
+    service.until(|seen| !seen.control || back.elapsed() > RECOVERY, control).await?;
+    service.puts = 0;
     service.until(|seen| !seen.control, control).await?;
-    if service.gone {
+    let created = |entry: Option<Entry>| entry.map(|entry| entry.created);
+    if created(service.entry) != created(before) {
         return broken(
             "the entry was gone for a moment, and the server had been back in time",
             "how your code goes on when the stream of renewals has ended",
         );
     }
+    if service.puts > 1 {
+        return broken(
+            "the entry was put again and again, which wakes all that watch it",
+            "what keeps a lease alive, apart from a new one",
+        );
+    }
+    let says = || {
+        broken(
+            format!("the entry is there, and for {PATIENCE:?} it has said that it is not"),
+            "what your code says when it has recovered",
+        )
+    };
+    service.until(|seen| seen.says, says).await?;
     writeln!(stdout(), "the entry is still there")?;
 
     link.cut();
     writeln!(stdout(), "the network is cut, between the service and the server")?;
-    let lease = || bail!("etcd does not end the lease, and nobody can renew it");
-    service.until(|seen| !seen.entry, lease).await?;
+    let lease = || {
+        broken(
+            format!("the network has been cut for {PATIENCE:?}, and the entry is still there"),
+            "the lease that the entry is on, and its TTL",
+        )
+    };
+    service.until(|seen| seen.entry.is_none(), lease).await?;
     writeln!(stdout(), "the lease has ended; the service has known in time")?;
 
-    // Longer than one request may take: a service that registers meanwhile must retry.
+    // Longer than any wait may take: a service that registers meanwhile, or waits for etcd, must retry.
     let away = Instant::now();
+    let limit = CONNECT_TIMEOUT + REQUEST_TIMEOUT * 3 / 2;
     let standing = || bail!("the time does not pass");
-    service.until(|_| away.elapsed() > REQUEST_TIMEOUT * 2, standing).await?;
+    while away.elapsed() < limit {
+        service.until(|_| true, standing).await?;
+    }
+    wire.pause();
     link.mend();
+    let put = timeout(PATIENCE, wire.request_to(&["Put", "Txn"])).await;
+    writeln!(stdout(), "the network is back, but the first put does not arrive")?;
+    for wait in [TOLERANCE, REQUEST_TIMEOUT] {
+        sleep(wait).await;
+        if put.is_ok() && *service.says.borrow() {
+            return broken(
+                "it said that it was registered, and etcd had not carried out the put",
+                "which response says that others find the entry",
+            );
+        }
+    }
     let again = || {
         broken(
             format!("the network has been back for {PATIENCE:?}, and it is not registered again"),
             "what your code does when the lease is lost",
         )
     };
-    service.until(|seen| seen.entry && seen.says, again).await?;
+    if put.is_err() {
+        again()?;
+    }
+    drop(put);
+    wire.open();
+    service.until(|seen| seen.entry.is_some() && seen.says, again).await?;
+
+    // Only etcd can know this, and tells it when it is asked for a renewal.
+    service.tolerance = Duration::from_secs(TTL.unsigned_abs());
+    service.revoke().await?;
+    writeln!(stdout(), "it is registered again, and somebody revokes the lease")?;
+    let again = || broken("it is not registered again", "what your code does with each response");
+    service.until(|seen| seen.entry.is_some() && seen.says, again).await?;
     held("registered over a restart; not registered, and knew it; registered again")
 }
 
@@ -122,13 +186,25 @@ struct Service {
     says: watch::Receiver<bool>,
     /// For how long it says so, and is not registered.
     wrong: Stopwatch,
-    /// Whether the entry has been gone.
-    gone: bool,
+    /// For how long it may say so.
+    tolerance: Duration,
+    /// The entry, as etcd has said last.
+    entry: Option<Entry>,
+    /// How often that has changed.
+    puts: usize,
+}
+
+/// The revisions at which an entry was created and put, and its lease.
+#[derive(Clone, Copy, PartialEq)]
+struct Entry {
+    created: i64,
+    put: i64,
+    lease: i64,
 }
 
 /// What is so at one moment.
 struct Seen {
-    entry: bool,
+    entry: Option<Entry>,
     control: bool,
     says: bool,
 }
@@ -145,12 +221,15 @@ impl Service {
         loop {
             let seen = self.look().await?;
             check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
-            self.gone |= !seen.entry;
-            let wrong = seen.says && !seen.entry;
-            if let Some(time) = self.wrong.too_long(wrong, TOLERANCE, WRONG_LIMIT) {
+            self.puts += usize::from(seen.entry != self.entry);
+            self.entry = seen.entry;
+            let wrong = seen.says && seen.entry.is_none();
+            if let Some(time) = self.wrong.too_long(wrong, self.tolerance, WRONG_LIMIT) {
+                let time =
+                    if time < WRONG_LIMIT { "a moment".to_owned() } else { format!("{time:.1?}") };
                 return broken(
                     format!(
-                        "for {time:.1?} it said that it was registered, and etcd said that it was \
+                        "for {time} it said that it was registered, and etcd said that it was \
                          not"
                     ),
                     "how your code would learn that a renewal has not taken place",
@@ -167,15 +246,30 @@ impl Service {
     }
 
     async fn look(&mut self) -> Result<Seen> {
-        let entry = self.is_there(KEY).await?;
-        let control = self.is_there(CONTROL).await?;
+        let entry = self.get(KEY).await?;
+        let control = self.get(CONTROL).await?.is_some();
         Ok(Seen { entry, control, says: *self.says.borrow() })
     }
 
-    async fn is_there(&mut self, key: &str) -> Result<bool> {
+    async fn get(&mut self, key: &str) -> Result<Option<Entry>> {
         let found =
             within(REQUEST_TIMEOUT, self.client.get(key, None)).await.context("get failed")?;
-        Ok(found.count() > 0)
+        let entry = |kv: &KeyValue| Entry {
+            created: kv.create_revision(),
+            put: kv.mod_revision(),
+            lease: kv.lease(),
+        };
+        Ok(found.kvs().first().map(entry))
+    }
+
+    /// Ends the lease of the entry.
+    async fn revoke(&mut self) -> Result<()> {
+        let lease = self.entry.map_or(0, |entry| entry.lease);
+        if lease == 0 {
+            return broken("the entry is on no lease", "each put, also the one after a loss");
+        }
+        within(REQUEST_TIMEOUT, self.client.lease_revoke(lease)).await.context("revoke failed")?;
+        Ok(())
     }
 
     async fn put_control(&mut self, ttl: i64) -> Result<()> {

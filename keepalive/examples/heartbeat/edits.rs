@@ -1,0 +1,54 @@
+//! Answers that are a small edit away from another one. All but the first are wrong.
+
+exercise::edits! {
+    "examples/heartbeat/solution.rs";
+
+    // Right: whatever has failed, it registers again, on a new lease.
+    right_new: { if is_refusal(&error) || Instant::now() >= end } => {};
+
+    // Believes that this call goes on renewing, as Go's `KeepAlive` does.
+    wrong_once: { sleep(ttl / 3).await; } => {
+            let _kept = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease.id())).await;
+            std::future::pending::<()>().await;
+        };
+    // A new lease and a put each time, and no renewal.
+    wrong_put: { sleep(ttl / 3).await; } => {
+            sleep(ttl / 3).await;
+            if true {
+                return Ok(());
+            }
+        };
+    // Waits for a response without a limit, or renews without a deadline.
+    wrong_patient: { end - sent } => { common::NO_LIMIT };
+    wrong_late: { || Instant::now() >= end } => {};
+    // Says when it is registered, and never when it is not.
+    wrong_proud: { registered(false); } => {};
+    // Says so when it has the lease.
+    wrong_early: { let on_lease = } => { registered(true); let on_lease = };
+    // Says so when the put has failed.
+    wrong_swallow: { .context("put failed")? } => { .ok() };
+    // Ends when a renewal fails, as the chapter's program does.
+    wrong_leave: { if is_refusal(&error) || Instant::now() >= end => return Err(error), }
+        => { => anyhow::bail!("a renewal failed"), },
+        { eprintln!("not registered: {error:#}"); } => { return Err(error); };
+    // Ends when it cannot get a new lease.
+    wrong_grant: { eprintln!("not registered: {error:#}"); } => {
+            if error.to_string() == "grant failed" {
+                return Err(error);
+            }
+        };
+    // Waits for etcd, and ends if that takes too long.
+    wrong_reconnect: { eprintln!("not registered: {error:#}"); } => {
+            registered(false);
+            anyhow::ensure!(common::reconnect(client).await.is_ok(), "etcd was away for too long");
+        };
+    // Does not register again.
+    wrong_stop: { sleep(Duration::from_millis(200)).await; } => { std::future::pending::<()>().await; };
+}
+
+exercise::edits! {
+    "examples/heartbeat/right_stream.rs";
+
+    // Takes any response for a renewal.
+    wrong_deaf: { ensure!(response.ttl() > 0, "the lease is lost"); } => {};
+}
