@@ -1,13 +1,14 @@
-//! The experiment of the exercise `leader`: leaders die, and one is cut off and comes back.
+//! The experiment of the exercise `leader`: one leader is cut off and comes back, and others die.
 //!
 //! Repair `yours.rs`, not this file.
 
+mod edits;
 mod mistake;
+mod right_campaign;
 mod solution;
 mod wrong_asks;
-mod wrong_leave;
-mod wrong_once;
 mod wrong_put;
+mod wrong_same;
 mod wrong_stay;
 mod yours;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use common::REQUEST_TIMEOUT;
+use edits::*;
 use etcd_client::Client;
 use etcd_server::{Proxy, Server};
 use exercise::{
@@ -29,7 +31,9 @@ use tokio::time::{Instant, sleep};
 // Every answer has this function. A call names the answer first: `stand(answer, client, ..)`.
 exercise::answers! {
     const ANSWERS = [
-        yours, solution, mistake, wrong_asks, wrong_leave, wrong_put, wrong_once, wrong_stay,
+        yours, solution, mistake, right_campaign, right_try, wrong_asks, wrong_close, wrong_drop,
+        wrong_early, wrong_leave, wrong_once, wrong_put, wrong_same, wrong_second, wrong_stay, wrong_ttl,
+        wrong_turns,
     ];
     async fn stand(client: &Client, lock: &str, ttl: Duration, leads: impl Fn(bool)) -> Result<()>;
 }
@@ -49,6 +53,9 @@ const TTL: Duration = Duration::from_secs(2);
 const TOLERANCE: Duration = Duration::from_millis(200);
 /// How long the experiment watches two leaders.
 const WRONG_LIMIT: Duration = Duration::from_secs(1);
+/// How long the first leader leads. Its session is renewed every third of the TTL, the last time 1.3 s
+/// after the beginning. So it is lost at 3.3 s, and who looks once a second sees that at 4 s.
+const UNDISTURBED: Duration = Duration::from_millis(1500);
 /// How long it watches a candidate that is back, while another one leads.
 const BACK: Duration = Duration::from_secs(1);
 /// How long there may be no leader. It takes etcd a TTL and half a second to end a lease.
@@ -65,33 +72,39 @@ async fn experiment(scene: Scene) -> Result<Verdict> {
 
     all.enter(&scene, &server).await?;
     let one = all.leader(None, "with one candidate", "what your code does first").await?;
+    let begin = Instant::now();
     all.enter(&scene, &server).await?;
     all.enter(&scene, &server).await?;
     writeln!(stdout(), "one of three candidates leads; the TTL is {} s", TTL.as_secs())?;
+    while begin.elapsed() < UNDISTURBED {
+        let leaders = all.look().await?;
+        if leaders.iter().all(|leader| *leader != one) {
+            let what = "it has stopped leading, and nothing had happened";
+            return broken(what, "how long your code keeps the lock");
+        }
+    }
 
     let look = "what etcd keeps of a leader that it does not hear from, and for how long";
-    all.kill(one).await;
-    writeln!(stdout(), "it dies")?;
-    let two = all.leader(None, "after its death", look).await?;
-    writeln!(stdout(), "another one leads")?;
-
-    all.cut(two);
+    all.cut(one);
     writeln!(stdout(), "the network is cut, between that one and the server")?;
-    let three = all.leader(Some(two), "after the leader was cut off", look).await?;
-    writeln!(stdout(), "the third one leads, and the second knows that it does not")?;
+    let two = all.leader(Some(one), "after the leader was cut off", look).await?;
+    writeln!(stdout(), "another one leads, and the first knows that it does not")?;
 
     // Longer than opening a session may take: a candidate that opens one meanwhile must retry.
     let away = Instant::now();
     while away.elapsed() < TTL + REQUEST_TIMEOUT * 2 {
         all.look().await?;
     }
-    all.mend(two);
+    all.mend(one);
     let back = Instant::now();
     while back.elapsed() < BACK {
         all.look().await?;
     }
+    all.kill(two).await;
+    writeln!(stdout(), "the first has its network back, and the second dies")?;
+    let three = all.leader(None, "after its death", look).await?;
     all.kill(three).await;
-    writeln!(stdout(), "the second has its network back, and the third dies")?;
+    writeln!(stdout(), "another one leads, and dies")?;
     let look = "what your code does when it has lost the lead";
     all.leader(None, "with one that was cut off and is back", look).await?;
     held("there was always another leader, and never two at once")
@@ -116,6 +129,8 @@ struct Candidate {
     task: JoinHandle<Result<()>>,
     /// Whether it says that it leads.
     says: watch::Receiver<bool>,
+    /// When it was cut off, if it has not yet said since then that it does not lead.
+    cut: Option<Instant>,
 }
 
 impl Candidates {
@@ -129,7 +144,7 @@ impl Candidates {
         let (answer, client) = (scene.answer, connect_to(link.address()).await?);
         let task = spawn_local(async move { stand(answer, &client, LOCK, TTL, leads).await });
         self.entered += 1;
-        self.candidates.push(Candidate { number: self.entered, link, task, says });
+        self.candidates.push(Candidate { number: self.entered, link, task, says, cut: None });
         Ok(())
     }
 
@@ -145,7 +160,10 @@ impl Candidates {
 
     fn cut(&mut self, number: usize) {
         self.was_cut = true;
-        self.candidates.iter().filter(|one| one.number == number).for_each(|one| one.link.cut());
+        for candidate in self.candidates.iter_mut().filter(|one| one.number == number) {
+            candidate.link.cut();
+            candidate.cut = Some(Instant::now());
+        }
     }
 
     fn mend(&self, number: usize) {
@@ -178,6 +196,16 @@ impl Candidates {
         for candidate in &mut self.candidates {
             let what = "a candidate has come to an end";
             check_running(&mut candidate.task, what, "what ends your code").await?;
+            // Its last renewal was sent before it was cut off.
+            if !*candidate.says.borrow()
+                && let Some(cut) = candidate.cut.take()
+                && cut.elapsed() > TTL + TOLERANCE
+            {
+                return broken(
+                    "a leader that was cut off said that it led for longer than a TTL",
+                    "what your code does between the loss of the session and leads(false)",
+                );
+            }
         }
         let leaders = self.candidates.iter().filter(|one| *one.says.borrow());
         let leaders: Vec<usize> = leaders.map(|one| one.number).collect();
@@ -186,7 +214,9 @@ impl Candidates {
                 true => "how a leader would learn that it is not the leader any more",
                 false => "how a candidate would learn that another one was faster",
             };
-            return broken(format!("for {time:.1?} there were two leaders at once"), look);
+            let time =
+                if time < WRONG_LIMIT { "a moment".to_owned() } else { format!("{time:.1?}") };
+            return broken(format!("for {time} there were two leaders at once"), look);
         }
         Ok(leaders)
     }

@@ -1,8 +1,8 @@
 //! Exercise: of several candidates, the one that has the lock is the leader. `stand` is one
 //! candidate. It calls `leads` to say whether it leads. But when it has said so once, it never
 //! says the opposite. Repair it. There must never be two candidates that say so. When a leader
-//! dies, another one must lead. A leader that was cut off must stand again when it is back.
-//! This is the only file to edit.
+//! dies or is cut off, another one must lead, and not before. One that was cut off must stand
+//! again when it is back. This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p lock --example leader            tries this file

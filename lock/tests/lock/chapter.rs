@@ -12,6 +12,8 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let refused = "held: nothing was lost; of 4 paused writers, etcd refused 2";
     let lost = "broken: 2 additions were written, the number grew by 1 (1 lost)";
     let two = "broken: for 1.0s there were two leaders at once";
+    let leader = "held: there was always another leader, and never two at once";
+    let no_leader = |when| format!("broken: {when}, there was no new leader for 6s");
     testing::exercises(
         include_str!("../../README.md"),
         &[
@@ -51,19 +53,28 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "fencing wrong_unsure",
                 "broken: a writer that was not paused says that it has not added, and it has",
             ),
-            ("leader solution", "held: there was always another leader, and never two at once"),
+            ("leader solution", leader),
+            ("leader right_campaign", leader),
+            ("leader right_try", leader),
             ("leader wrong_asks", two),
-            (
-                "leader wrong_leave",
-                "broken: with one that was cut off and is back, there was no new leader for 6s",
-            ),
-            ("leader wrong_put", two),
+            ("leader wrong_close", two),
+            ("leader wrong_drop", two),
+            ("leader wrong_early", two),
+            ("leader wrong_leave", &no_leader("with one that was cut off and is back")),
             (
                 "leader wrong_once",
                 "broken: it has given up: cannot open a session: no answer within 1s (the request \
                  may still have been carried out)",
             ),
-            ("leader wrong_stay", "broken: after its death, there was no new leader for 6s"),
+            ("leader wrong_put", two),
+            ("leader wrong_same", &no_leader("with one that was cut off and is back")),
+            (
+                "leader wrong_second",
+                "broken: a leader that was cut off said that it led for longer than a TTL",
+            ),
+            ("leader wrong_stay", &no_leader("after the leader was cut off")),
+            ("leader wrong_ttl", &no_leader("after the leader was cut off")),
+            ("leader wrong_turns", "broken: it has stopped leading, and nothing had happened"),
         ],
     )
 }

@@ -1,0 +1,36 @@
+//! Answers that are a small edit away from the solution. All but the first are wrong.
+
+exercise::edits! {
+    "examples/leader/solution.rs";
+
+    // Right: asks for the lock again and again, and does not queue.
+    right_try: { let _guard = Mutex::new(&session, lock).lock().await?; } => {
+            let mutex = Mutex::new(&session, lock);
+            let _guard = loop {
+                if let Some(guard) = mutex.try_lock().await? {
+                    break guard;
+                }
+                sleep(Duration::from_millis(100)).await;
+            };
+        };
+
+    // Leads before it has the lock, or when it has dropped the guard, which unlocks.
+    wrong_early: { let _guard = } => { leads(true); let _guard = };
+    wrong_drop: { let _guard = } => { let _ = };
+    // Looks once a second.
+    wrong_second: { session.lost().await; } => {
+            while session.is_alive() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+    // Ends the session first, which takes long without a network.
+    wrong_close: { leads(false); } => { let _ = session.close().await; leads(false); };
+    // Lets others lead, too.
+    wrong_turns: { session.lost().await; } => { sleep(Duration::from_secs(1)).await; };
+    // etcd keeps the lock for longer than it should.
+    wrong_ttl: { Session::open(client, ttl) } => { Session::open(client, ttl * 10) };
+    // Knows that it does not lead any more, and does not stand again.
+    wrong_leave: { leads(false); } => { leads(false); std::future::pending::<()>().await; };
+    // One that was cut off tries to come back once, while it is still cut off.
+    wrong_once: { eprintln!("not a candidate: {error:#}"); } => { return Err(error); };
+}
