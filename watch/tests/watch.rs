@@ -55,6 +55,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ),
             ("reload wrong_revision", &older("v4", "v2")),
             ("reload wrong_silence", &missed("v17", "v13")),
+            ("reload wrong_spin", "broken: for 5s it has let nothing else run"),
         ],
     )
 }

@@ -15,21 +15,26 @@ mod wire;
 
 use std::env;
 use std::io::{Write, stdout};
-use std::process::ExitCode;
+use std::process::{ExitCode, exit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
 use tokio::task::{JoinError, LocalSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub use edits::edits;
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
 pub use verdict::{Stopwatch, Verdict, broken, check_running, gave_up, held, round};
 pub use wire::{PausedRequest, PausedResponse, Sent, Wire};
 
-/// How long an experiment may take: 28 s. An answer that blocks the thread without an `await` is not
-/// stopped.
+/// How long an experiment may take: 28 s.
 const LIMIT: Duration = Duration::from_secs(28);
+
+/// How long an answer may keep the thread for itself: 5 s.
+const ALONE_LIMIT: Duration = Duration::from_secs(5);
 
 /// An exercise, without its experiment.
 pub struct Exercise {
@@ -85,6 +90,7 @@ where
     let scene = Scene::new(exercise.name, answer)?;
     // A task of its own, so that the keys are removed also if an answer panics.
     let tasks = LocalSet::new();
+    tasks.spawn_local(end_if_blocked());
     let task = tasks.spawn_local(experiment(scene.clone()));
     let verdict = match tasks.run_until(timeout(LIMIT, task)).await {
         Ok(ended) => ended.unwrap_or_else(|panic| Err(panic.into())),
@@ -107,4 +113,33 @@ where
     }
     // `broken` has come as an error.
     verdict.or_else(Error::downcast).map(Some)
+}
+
+/// Ends the program if an answer keeps the thread for itself: no other task runs then, so that nobody
+/// else could end it. Its keys stay. Dropping this future ends the watch over the thread.
+async fn end_if_blocked() {
+    const TICK: Duration = Duration::from_millis(100);
+    let ticks = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::downgrade(&ticks);
+    thread::spawn(move || {
+        let (mut last, mut alone) = (0, Duration::ZERO);
+        while let Some(ticks) = seen.upgrade() {
+            let now = ticks.load(Ordering::Relaxed);
+            // Counted here, so that the time when the whole program is frozen does not count.
+            alone = if now == last { alone + TICK } else { Duration::ZERO };
+            last = now;
+            if alone > ALONE_LIMIT {
+                let what = format!("for {ALONE_LIMIT:?} it has let nothing else run");
+                let look = "a loop that goes on after an error, or that never waits";
+                let _ = writeln!(stdout(), "{}", Verdict::Broken { what, look });
+                exit(1);
+            }
+            drop(ticks);
+            thread::sleep(TICK);
+        }
+    });
+    loop {
+        ticks.fetch_add(1, Ordering::Relaxed);
+        sleep(TICK / 2).await;
+    }
 }

@@ -52,6 +52,14 @@ exercise::edits! {
     wrong_prefix: { .with_fragment() } => { .with_fragment().with_prefix() };
     // Never tries again.
     wrong_end: { is_refusal(&error) } => { true };
+    // Asks a stream again that has ended, and never waits.
+    wrong_spin: { within(NO_LIMIT, stream.message()).await? } => {
+            loop {
+                if let Ok(Some(message)) = within(NO_LIMIT, stream.message()).await {
+                    break Some(message);
+                }
+            }
+        };
     // No watch at all.
     wrong_poll: { let from } => {
             *next = 0;

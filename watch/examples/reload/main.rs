@@ -32,7 +32,7 @@ exercise::answers! {
     const ANSWERS = [
         yours, solution, mistake, right_list, right_ring, right_watch, wrong_again, wrong_confirmed,
         wrong_early, wrong_end, wrong_event, wrong_header, wrong_history, wrong_key, wrong_list,
-        wrong_now, wrong_older, wrong_poll, wrong_prefix, wrong_revision, wrong_silence,
+        wrong_now, wrong_older, wrong_poll, wrong_prefix, wrong_revision, wrong_silence, wrong_spin,
     ];
     async fn follow(client: &mut Client, key: &str, apply: impl FnMut(&str)) -> Result<()>;
 }
