@@ -121,7 +121,7 @@ impl Guard {
         self.token
     }
 
-    /// Returns a condition for [`Txn::when`]. With it, etcd carries out a transaction only while
+    /// Returns a condition for [`Txn::when`](etcd_client::Txn::when). With it, etcd carries out a transaction only while
     /// the lock is ours.
     pub fn is_owner(&self) -> Compare {
         Compare::create_revision(&*self.key, CompareOp::Equal, self.token)
