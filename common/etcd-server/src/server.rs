@@ -1,5 +1,7 @@
 //! An etcd for one program alone.
 
+#[cfg(unix)]
+use std::io::Write;
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::unix::process::CommandExt;
@@ -134,21 +136,26 @@ struct Process {
 
 impl Process {
     fn kill(&mut self) -> Result<()> {
-        #[cfg(unix)]
-        {
-            // First, so that it never kills by a number that is used again.
-            self.guardian.kill()?;
-            self.guardian.wait()?;
-        }
         self.etcd.kill()?;
         self.etcd.wait()?;
+        // Its number may be used again. The folder is the guardian's until the server is dropped.
+        #[cfg(unix)]
+        if let Some(input) = &mut self.guardian.stdin {
+            writeln!(input, "ended")?;
+        }
         Ok(())
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.kill(); // it may have been killed already
+        #[cfg(unix)]
+        {
+            let _ = self.guardian.kill(); // first, so that it sees no end of its input
+            let _ = self.guardian.wait();
+        }
+        let _ = self.etcd.kill(); // it may have been killed already
+        let _ = self.etcd.wait();
     }
 }
 
@@ -169,12 +176,13 @@ fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> R
     })
 }
 
-/// Starts a guardian: a shell that waits until this program ends, and then ends the etcd and removes
-/// the folder. Its input ends when this program does, even if that is killed. In a process group of its
-/// own it gets none of the terminal's signals.
+/// Starts a guardian: a shell that waits until this program ends, and then ends the etcd, unless it was
+/// told that this has ended, and removes the folder. Its input ends when this program does, even if
+/// that is killed. In a process group of its own it gets none of the terminal's signals.
 #[cfg(unix)]
 fn spawn_guardian(etcd: &Child, folder: &TempDir) -> Result<Child> {
-    let script = r#"read -r _; kill -9 "$0"; rm -rf "$1""#;
+    let script =
+        r#"while read -r told; do ended=$told; done; [ "$ended" ] || kill -9 "$0"; rm -rf "$1""#;
     Ok(Command::new("sh")
         .args(["-c", script, &etcd.id().to_string()])
         .arg(folder.path())

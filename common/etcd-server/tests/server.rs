@@ -31,9 +31,17 @@ async fn keeps_its_data_over_a_restart_and_is_gone_when_dropped() -> Result<()> 
 #[cfg(unix)]
 #[test]
 fn is_gone_when_its_program_is_killed() -> Result<()> {
-    // To the process alone, and as a terminal does it: to the whole group.
-    for kill in ["kill -KILL ", "kill -QUIT -", "kill -KILL -"] {
-        let mut program = program()?.process_group(0).stdout(Stdio::piped()).spawn()?;
+    // To the process alone, and as a terminal does it: to the whole group. In the last round the
+    // program has killed its server before.
+    for (kill, server) in [
+        ("kill -KILL ", "yes"),
+        ("kill -QUIT -", "yes"),
+        ("kill -KILL -", "yes"),
+        ("kill -KILL ", "killed"),
+    ] {
+        let mut program = program()?;
+        program.env("HAS_A_SERVER", server).process_group(0).stdout(Stdio::piped());
+        let mut program = program.spawn()?;
         let mut lines = BufReader::new(program.stdout.take().context("no stdout")?).lines();
         let server = lines.find_map(|line| Some(line.ok()?.strip_prefix("server ")?.to_owned()));
         sh(&format!("{kill}{}", program.id()))?;
@@ -109,8 +117,11 @@ fn program_with_a_server() -> Result<()> {
     if env::var_os("HAS_A_SERVER").is_none() {
         return Ok(());
     }
-    let etcd = Server::start()?;
+    let mut etcd = Server::start()?;
     let folder = etcd.data().with_file_name("");
+    if env::var_os("HAS_A_SERVER").is_some_and(|what| what == "killed") {
+        etcd.kill()?;
+    }
     println!("server {} {} {}", etcd.id(), etcd.address(), folder.display());
     loop {
         park();
