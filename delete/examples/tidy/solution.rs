@@ -1,4 +1,4 @@
-//! One right response to the exercise `tidy`.
+//! One right answer to the exercise `tidy`.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

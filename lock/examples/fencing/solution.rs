@@ -1,4 +1,4 @@
-//! One right response to the exercise `fencing`.
+//! One right answer to the exercise `fencing`.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

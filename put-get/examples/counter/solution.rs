@@ -1,4 +1,4 @@
-//! One right response to the exercise `counter`.
+//! One right answer to the exercise `counter`.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};
