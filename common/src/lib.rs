@@ -33,4 +33,5 @@ pub use deleted::deleted;
 pub use error::{RequestError, is_refusal, unless_lost};
 pub use failover::Failover;
 pub use settings::CONNECT_TIMEOUT;
+pub use tls::HAS_TLS;
 pub use within::{NO_LIMIT, REQUEST_TIMEOUT, within};

@@ -3,6 +3,9 @@
 use anyhow::Result;
 use etcd_client::ConnectOptions;
 
+/// Whether this build has TLS, that is, the feature `tls`.
+pub const HAS_TLS: bool = cfg!(feature = "tls");
+
 /// The files to use for TLS.
 #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "they are read with the feature"))]
 #[derive(Default)]

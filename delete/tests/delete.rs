@@ -16,7 +16,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let taken = |what| format!("broken: what was not done, or no job at all, is gone: {what}");
     testing::exercises(
         include_str!("../README.md"),
-        &[include_str!("../examples/tidy/main.rs")],
+        &[include_str!("../examples/tidy/experiment.rs")],
         &[
             ("tidy solution", right),
             ("tidy right_all", right),

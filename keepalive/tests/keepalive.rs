@@ -15,7 +15,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let put = "broken: it said that it was registered, and etcd had not carried out the put";
     testing::exercises(
         include_str!("../README.md"),
-        &[include_str!("../examples/heartbeat/main.rs")],
+        &[include_str!("../examples/heartbeat/experiment.rs")],
         &[
             ("heartbeat solution", held),
             ("heartbeat right_new", held),

@@ -14,7 +14,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let moment = "broken: 3 entries of services that live were gone for a moment";
     testing::exercises(
         include_str!("../README.md"),
-        &[include_str!("../examples/registry/main.rs")],
+        &[include_str!("../examples/registry/experiment.rs")],
         &[
             ("registry solution", held),
             ("registry right_get", held),

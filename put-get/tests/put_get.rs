@@ -28,7 +28,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let more = "broken: 100 parcels take 10 responses, etcd gave 21, and you ask for more";
     testing::exercises(
         include_str!("../README.md"),
-        &[include_str!("../examples/counter/main.rs"), include_str!("../examples/pages/main.rs")],
+        &[
+            include_str!("../examples/counter/experiment.rs"),
+            include_str!("../examples/pages/experiment.rs"),
+        ],
         &[
             ("counter solution", right),
             ("counter right_else", right),

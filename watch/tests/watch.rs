@@ -27,7 +27,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let asks = "broken: it sends one get after another, while nothing changes";
     testing::exercises(
         include_str!("../README.md"),
-        &[include_str!("../examples/reload/main.rs")],
+        &[include_str!("../examples/reload/experiment.rs")],
         &[
             ("reload solution", held),
             ("reload right_list", held),

@@ -1,14 +1,19 @@
 //! For the exercises of the chapters.
 //!
-//! An exercise is an example of its chapter. Its `main.rs` is an experiment on a real etcd that ends with
-//! a [`Verdict`]. It tries an answer, a module with the functions that the exercise asks for:
+//! An exercise is an example of its chapter. Its `experiment.rs` is an experiment on a real etcd that ends
+//! with a [`Verdict`]. It tries an answer, a module with the functions that the exercise asks for:
 //! `yours.rs`, the only file that a student edits, or another one that the command names, such as
 //! `solution`. [`run`] does this.
+//!
+//! An exercise is two programs: `NAME` has all answers but `yours`, and builds and starts `NAME-yours`
+//! if that one is to be tried. So hints and the solution come also when `yours.rs` does not compile.
 //!
 //! A fault must come at the same moment in each run. So an experiment can pause what a client sends and
 //! receives: single requests and responses on a [`Wire`], or everything with an `etcd_server::Proxy`.
 
 mod answers;
+mod course;
+mod picture;
 mod scene;
 mod verdict;
 mod wire;
@@ -21,13 +26,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Error, Result, ensure};
+use tokio::runtime::Builder;
 use tokio::task::{JoinError, LocalSet};
 use tokio::time::{sleep, timeout};
 
+pub use course::COURSE;
 pub use edits::edits;
+pub use picture::{NOTHING, Sign, Steps, Timeline};
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
-pub use verdict::{Stopwatch, Verdict, broken, check_running, gave_up, held, round};
+pub use verdict::{Stages, Stopwatch, Verdict, broken, check_running, gave_up, held, round};
 pub use wire::{PausedRequest, PausedResponse, Sent, Wire};
 
 /// How long an experiment may take: 28 s.
@@ -40,30 +48,19 @@ const ALONE_LIMIT: Duration = Duration::from_secs(5);
 pub struct Exercise {
     /// The name of the example.
     pub name: &'static str,
-    /// The names of its answers. `yours` must be one of them.
-    pub answers: &'static [&'static str],
     /// The second hint. The first one is in each broken verdict.
     pub hint: &'static str,
 }
 
-/// Tries the answer that the program's argument names, `yours` without one, and prints the verdict; or
-/// prints a hint. Returns the exit status: 0 for `held` and for a hint, 1 for `broken`, and 2 if there
-/// is no verdict.
-pub async fn run<F>(exercise: Exercise, experiment: fn(Scene) -> F) -> ExitCode
+/// Tries the answer that the program's argument names, `yours` without one, and prints the picture and the
+/// verdict; or prints a hint. `answers` are those that this program has. Returns the exit status: 0 for
+/// `held` and for a hint, 1 for `broken`, and 2 if there is no verdict.
+pub fn run<F>(exercise: Exercise, answers: &[&'static str], experiment: fn(Scene) -> F) -> ExitCode
 where
     F: Future<Output = Result<Verdict>> + 'static,
 {
-    let shown = async {
-        let verdict = judge(&exercise, experiment).await?;
-        match &verdict {
-            Some(verdict) => writeln!(stdout(), "{verdict}")?,
-            None => writeln!(stdout(), "{}", exercise.hint)?,
-        }
-        Ok::<_, Error>(verdict)
-    };
-    match shown.await {
-        Ok(None | Some(Verdict::Held(_))) => ExitCode::SUCCESS,
-        Ok(Some(Verdict::Broken { .. })) => ExitCode::from(1),
+    match run_argument(&exercise, answers, experiment) {
+        Ok(status) => status,
         Err(error) => {
             eprintln!("no verdict: {error:#}");
             ExitCode::from(2)
@@ -71,23 +68,47 @@ where
     }
 }
 
-/// Returns the verdict, or `None` if the argument asks for a hint.
-async fn judge<F>(exercise: &Exercise, experiment: fn(Scene) -> F) -> Result<Option<Verdict>>
+fn run_argument<F>(
+    exercise: &Exercise,
+    answers: &[&'static str],
+    experiment: fn(Scene) -> F,
+) -> Result<ExitCode>
 where
     F: Future<Output = Result<Verdict>> + 'static,
 {
     let words: Vec<String> = env::args().skip(1).collect();
     let name = if words.is_empty() { "yours" } else { &words.join(" ") };
     if name == "hint" {
-        return Ok(None);
+        writeln!(stdout(), "{}", exercise.hint)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    let Some(answer) = exercise.answers.iter().find(|answer| **answer == name) else {
-        bail!(
-            "there is no answer called {name:?}; there are: {}; and there is: hint",
-            exercise.answers.join(", ")
+    let Some(answer) = answers.iter().find(|answer| **answer == name) else {
+        ensure!(name != "solution", "this copy has no solutions; there is: hint");
+        ensure!(
+            name == "yours",
+            "there is no answer called {name:?}; there are: yours, {}; and there is: hint",
+            answers.join(", ")
         );
+        return course::try_yours(exercise.name);
     };
     let scene = Scene::new(exercise.name, answer)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let verdict = runtime.block_on(judge(&scene, experiment))?;
+    write!(stdout(), "{}", scene.timeline)?;
+    writeln!(stdout(), "{verdict}")?;
+    if let (Verdict::Held(_), "yours") = (&verdict, name) {
+        writeln!(stdout(), "{}", course::next(exercise.name))?;
+    }
+    Ok(match verdict {
+        Verdict::Held(_) => ExitCode::SUCCESS,
+        Verdict::Broken { .. } => ExitCode::from(1),
+    })
+}
+
+async fn judge<F>(scene: &Scene, experiment: fn(Scene) -> F) -> Result<Verdict>
+where
+    F: Future<Output = Result<Verdict>> + 'static,
+{
     // A task of its own, so that the keys are removed also if an answer panics.
     let tasks = LocalSet::new();
     tasks.spawn_local(end_if_blocked());
@@ -112,7 +133,7 @@ where
         eprintln!("{error:#}");
     }
     // `broken` has come as an error.
-    verdict.or_else(Error::downcast).map(Some)
+    verdict.or_else(Error::downcast)
 }
 
 /// Ends the program if an answer keeps the thread for itself: no other task runs then, so that nobody

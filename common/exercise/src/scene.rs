@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use common::{Failover, REQUEST_TIMEOUT, connect, connect_through, within};
 use etcd_client::{Client, DeleteOptions};
 
+use crate::Timeline;
 use crate::wire::{self, Wire};
 
 /// Where an experiment takes place.
@@ -15,6 +16,8 @@ use crate::wire::{self, Wire};
 pub struct Scene {
     /// The name of the answer that is tried.
     pub answer: &'static str,
+    /// The picture that is shown before the verdict, if anything has been noted.
+    pub timeline: Timeline,
     /// The prefix of all keys of this run.
     prefix: String,
     /// Whether the experiment has used a server that is not its own.
@@ -33,7 +36,7 @@ impl Scene {
         // A random number, so that no server has to give one.
         let run = RandomState::new().hash_one(());
         let prefix = format!("{}/{exercise}/{run:016x}/", below.trim_end_matches('/'));
-        Ok(Scene { answer, prefix, shared: Rc::default() })
+        Ok(Scene { answer, timeline: Timeline::default(), prefix, shared: Rc::default() })
     }
 
     /// Returns the full name of a key of this run.

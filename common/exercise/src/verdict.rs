@@ -1,4 +1,5 @@
 use std::fmt::{self, Display, Formatter};
+use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::{Error, Result};
@@ -71,6 +72,26 @@ pub async fn check_running(
         return broken(what, look);
     }
     Ok(())
+}
+
+/// Counts the stages of an experiment, and says how many are passed.
+pub struct Stages {
+    passed: usize,
+    all: usize,
+}
+
+impl Stages {
+    /// Returns that none of so many is passed.
+    pub fn of(all: usize) -> Stages {
+        Stages { passed: 0, all }
+    }
+
+    /// Prints that one more is passed.
+    pub fn pass(&mut self) -> Result<()> {
+        self.passed += 1;
+        writeln!(stdout(), "passed {} of {}", self.passed, self.all)?;
+        Ok(())
+    }
 }
 
 /// Measures for how long something is wrong.

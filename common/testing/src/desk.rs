@@ -65,6 +65,9 @@ impl Desk {
         let mut command = program(name)?;
         command
             .env("ETCD_LOCAL_PORT", self.address.port().to_string())
+            // As in a terminal: with pictures that are not plain ASCII.
+            .envs([("CLICOLOR_FORCE", "1"), ("LC_ALL", "C.UTF-8")])
+            .env_remove("NO_COLOR")
             .envs(self.cluster.exported.iter().map(|(name, value)| (name, value)))
             .current_dir(ROOT);
         Ok(command)

@@ -14,6 +14,9 @@
 //! end of a command's lines, `^C` and `^Z` are pressed when the lines above are there. `Killed` is
 //! what a shell shows of a program that another terminal has killed, when those lines are there.
 //!
+//! Where a line has signs of a picture, equal ones in a row count as one: they come in the same order at each
+//! run, but a moment earlier or later.
+//!
 //! The section *Exercises* is followed on its own. Without an argument an exercise tries a file that
 //! students edit. So that they cannot turn a test red, the tests try `mistake.rs` in its place, which
 //! is that file as it was handed out.
@@ -360,9 +363,25 @@ fn as_in_readme(desk: &Desk, line: String) -> String {
 }
 
 fn compare(session: &Session, shown: Vec<String>) {
-    let readme = format!("$ {}\n{}\n", session.command, session.output.join("\n"));
-    let shown = format!("$ {}\n{}\n", session.command, shown.join("\n"));
+    let text = |lines: Vec<String>| format!("$ {}\n{}\n", session.command, lines.join("\n"));
+    let readme = text(session.output.iter().map(|line| without_times(line)).collect());
+    let shown = text(shown.iter().map(|line| without_times(line)).collect());
     snapbox::assert_data_eq!(shown, snapbox::Data::text(readme).raw());
+}
+
+/// Returns a line of a picture as it is at every run: a sign for each run of equal ones, and the scale
+/// without its numbers. Returns any other line as it is.
+fn without_times(line: &str) -> String {
+    let is_scale = |rest: &str| rest.split_whitespace().all(|word| word.parse::<u32>().is_ok());
+    if line.starts_with("  ") && line.strip_suffix(" s").is_some_and(is_scale) {
+        return "0 s".to_owned();
+    }
+    let mut signs: Vec<char> = line.chars().collect();
+    // Lines, blocks and other shapes.
+    if signs.iter().any(|sign| ('\u{2500}'..='\u{25ff}').contains(sign)) {
+        signs.dedup_by(|sign, before| sign == before && !sign.is_alphanumeric());
+    }
+    signs.into_iter().collect()
 }
 
 /// What a cluster in the first terminal has printed.

@@ -1,6 +1,10 @@
-//! The experiment of the exercise `tidy`: jobs are removed while others use them.
+//! The exercise `tidy`: jobs are removed while others use them.
 //!
-//! Repair `yours.rs`, not this file.
+//! This program has all answers but `yours`, which is a program of its own (`try.rs`): so hints and
+//! the solution come also when `yours.rs` does not compile.
+
+#[macro_use]
+mod experiment;
 
 mod edits;
 mod mistake;
@@ -8,235 +12,18 @@ mod right_all;
 mod solution;
 mod wrong_back;
 mod wrong_look;
-mod yours;
 
-use std::io::{Write, stdout};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
 use edits::*;
-use etcd_client::{Client, DeleteOptions, EventType, WatchOptions};
-use exercise::{Exercise, Scene, Verdict, broken, gave_up, held, round};
-use tokio::time::timeout;
 
-// Every answer has this function. A call names the answer first: `tidy(answer, client, ..)`.
-exercise::answers! {
-    const ANSWERS = [
-        yours, solution, mistake, right_all, right_since, right_value, wrong_again, wrong_all,
-        wrong_back, wrong_below, wrong_count, wrong_create, wrong_every, wrong_fresh, wrong_look,
-        wrong_partial, wrong_patient, wrong_prefix, wrong_refused, wrong_running, wrong_stop,
-        wrong_store, wrong_version,
-    ];
-    async fn tidy(client: &mut Client, folder: &str) -> Result<i64>;
+answers! {
+    solution, mistake, right_all, right_since, right_value, wrong_again, wrong_all, wrong_back,
+    wrong_below, wrong_count, wrong_create, wrong_every, wrong_fresh, wrong_look, wrong_partial,
+    wrong_patient, wrong_prefix, wrong_refused, wrong_running, wrong_stop, wrong_store,
+    wrong_version,
 }
 
-const EXERCISE: Exercise = Exercise {
-    name: "tidy",
-    answers: ANSWERS,
-    hint: "A check before the delete does not help, however late it is: a change can come after it. \
-           Let etcd compare and delete in one step, as in the exercise counter of put-get. And \
-           which keys begin with the name of the folder?",
-};
-
-/// These jobs are done, and nobody changes them.
-const DONE: [&str; 2] = ["jobs/1", "jobs/3"];
-/// These jobs are done, and are started again meanwhile.
-const AGAIN: [&str; 2] = ["jobs/2", "jobs/4"];
-/// Other keys and values.
-const OTHERS: [(&str, &str); 5] = [
-    ("jobs/10", "running"),
-    ("jobs/5", "running"),
-    ("jobs/6", "failed"),
-    ("jobs-old/1", "done"),
-    ("jobs2/1", "done"),
-];
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    exercise::run(EXERCISE, experiment).await
-}
-
-async fn experiment(scene: Scene) -> Result<Verdict> {
-    let mut jobs = Jobs { client: scene.connect().await?, scene, own: Vec::new() };
-
-    // A fault after the first request, after the second and so on, until `tidy` sends fewer
-    // requests, and no fault comes.
-    let mut requests = 0;
-    loop {
-        let (counted, fault) = round(async |_| {
-            let (counted, fault) = jobs.run(requests + 1, false).await?;
-            Ok((counted.or_else(gave_up)?, fault))
-        })
-        .await?;
-        if !fault {
-            writeln!(stdout(), "4 jobs were done; tidy says that it removed {counted}")?;
-            jobs.judge(Some(counted), [DONE, AGAIN].as_flattened()).await?;
-            break;
-        }
-        requests += 1;
-        writeln!(
-            stdout(),
-            "4 jobs were done; after the response to your request {requests}, two of them were started again"
-        )?;
-        jobs.judge(Some(counted), &DONE).await?;
-    }
-    ensure!(requests > 0, "tidy has asked etcd for nothing, so nothing was tried");
-
-    writeln!(stdout(), "4 jobs were done; the response to your last request was lost")?;
-    match jobs.run(requests, true).await?.0 {
-        Ok(counted) => jobs.judge(Some(counted), [DONE, AGAIN].as_flattened()).await?,
-        Err(_) => jobs.judge(None, &[]).await?, // it says so
-    }
-    held("the jobs that were done are gone, and nothing else")
-}
-
-/// The jobs, and who changes them.
-struct Jobs {
-    client: Client,
-    scene: Scene,
-    /// The revisions of the experiment's own changes, since all was as it should be.
-    own: Vec<i64>,
-}
-
-impl Jobs {
-    /// Begins again.
-    async fn prepare(&mut self) -> Result<()> {
-        let all = DeleteOptions::new().with_prefix();
-        let delete = self.client.delete(self.scene.key(""), Some(all));
-        within(REQUEST_TIMEOUT, delete).await.context("delete failed")?;
-        for job in [DONE, AGAIN].as_flattened() {
-            self.put(job, "done").await?;
-        }
-        for (key, value) in OTHERS {
-            self.put(key, value).await?;
-        }
-        self.own.drain(..self.own.len() - 1);
-        Ok(())
-    }
-
-    /// Runs `tidy`. When etcd has responded to the request of this number, counted from 1, jobs are
-    /// started again; or that response is lost. Returns what `tidy` returns, and whether there was
-    /// such a request.
-    async fn run(&mut self, nth: usize, lose: bool) -> Result<(Result<i64>, bool)> {
-        self.prepare().await?;
-        let (mut client, mut wire) = self.scene.connect_by_wire().await?;
-        let (answer, folder) = (self.scene.answer, self.scene.key("jobs"));
-        let limit = if lose { 5 * REQUEST_TIMEOUT } else { Duration::MAX };
-        // The client is dropped with the task. Then the wire returns `None`.
-        let tidying = async move { timeout(limit, tidy(answer, &mut client, &folder)).await };
-        let interfere = async {
-            // etcd's response is on its way while this happens.
-            let response = wire.response(nth).await;
-            if response.is_some() && !lose {
-                self.start_again().await?;
-            }
-            wire.open();
-            // What is lost is not dropped before `tidy` has come to an end.
-            let there_was = response.is_some();
-            anyhow::Ok((there_was, response.filter(|_| lose)))
-        };
-        let (counted, interfered) = tokio::join!(tidying, interfere);
-        let (there_was, _lost) = interfered?;
-        match counted {
-            Ok(counted) => Ok((counted, there_was)),
-            Err(_) => broken(
-                format!("the response that was lost is still waited for after {limit:?}"),
-                "which of your requests has no limit",
-            ),
-        }
-    }
-
-    /// The first job gets a new value. The second one is deleted, and there is a new one.
-    async fn start_again(&mut self) -> Result<()> {
-        let delete = self.client.delete(self.scene.key(AGAIN[1]), None);
-        let response = within(REQUEST_TIMEOUT, delete).await.context("delete failed")?;
-        // A delete that finds nothing has the revision of somebody's last change.
-        if response.deleted() > 0 {
-            self.own.push(response.header().context("no header")?.revision());
-        }
-        for job in AGAIN {
-            self.put(job, "running").await?;
-        }
-        Ok(())
-    }
-
-    async fn put(&mut self, name: &str, value: &str) -> Result<i64> {
-        let put = self.client.put(self.scene.key(name), value, None);
-        let response = within(REQUEST_TIMEOUT, put).await.context("put failed")?;
-        let revision = response.header().context("no header")?.revision();
-        self.own.push(revision);
-        Ok(revision)
-    }
-
-    /// Judges what etcd has seen. `tidy` says that it has deleted so many, or that it has failed; and
-    /// these jobs have stayed done.
-    async fn judge(&mut self, counted: Option<i64>, stayed: &[&str]) -> Result<()> {
-        let from = *self.own.first().context("not prepared")?;
-        let end = self.put("jobs/5", "running").await?;
-        let all = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(from);
-        let watch = self.client.watch(self.scene.key("jobs"), Some(all));
-        let mut changes = within(REQUEST_TIMEOUT, watch).await.context("watch failed")?;
-
-        let (mut removed, mut destroyed, mut taken, mut put) = (vec![], vec![], vec![], vec![]);
-        let mut seen = from;
-        while seen < end {
-            let response =
-                within(CONNECT_TIMEOUT, changes.message()).await.context("watch failed")?;
-            let response = response.context("the watch has ended")?;
-            ensure!(!response.canceled(), "the watch was cancelled");
-            for event in response.events() {
-                let kv = event.kv().context("no key")?;
-                seen = kv.mod_revision();
-                if self.own.contains(&seen) {
-                    continue;
-                }
-                let name = self.scene.shown(kv.key_str()?).to_owned();
-                let was_done = event.prev_kv().is_some_and(|kv| kv.value() == b"done");
-                match event.event_type() {
-                    EventType::Put => put.push(name),
-                    _ if !DONE.contains(&&*name) && !AGAIN.contains(&&*name) => taken.push(name),
-                    _ if !was_done => destroyed.push(name),
-                    _ => removed.push(name),
-                }
-            }
-        }
-
-        if !put.is_empty() {
-            return broken(
-                format!("tidy itself has put {}", put.join(", ")),
-                "what others see and do before that put, and which value it replaces",
-            );
-        }
-        if !destroyed.is_empty() {
-            return broken(
-                format!("newer values were destroyed: {}", destroyed.join(", ")),
-                "what others can do between your look at a job and your delete",
-            );
-        }
-        if !taken.is_empty() {
-            return broken(
-                format!("what was not done, or no job at all, is gone: {}", taken.join(", ")),
-                "which keys your code asks for, and what it knows about them when it deletes",
-            );
-        }
-        let Some(counted) = counted else {
-            return Ok(());
-        };
-        let left = stayed.iter().filter(|job| !removed.iter().any(|gone| gone == *job)).count();
-        if left > 0 {
-            return broken(
-                format!("of {} jobs that stayed done, {left} are still there", stayed.len()),
-                "the jobs that your code does not come to, and what it compares",
-            );
-        }
-        if counted != removed.len() as i64 {
-            return broken(
-                format!("tidy says that it removed {counted}, etcd has removed {}", removed.len()),
-                "what your code counts, and which response says that a job is gone",
-            );
-        }
-        Ok(())
-    }
+fn main() -> ExitCode {
+    exercise::run(experiment::EXERCISE, ANSWERS, experiment::run)
 }

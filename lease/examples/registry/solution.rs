@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, PutOptions};
 
-use crate::Entry;
+use crate::experiment::Entry;
 
 pub async fn register(client: &mut Client, key: String, address: &str, ttl: i64) -> Result<Entry> {
     let lease =

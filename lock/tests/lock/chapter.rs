@@ -17,8 +17,8 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     testing::exercises(
         include_str!("../../README.md"),
         &[
-            include_str!("../../examples/fencing/main.rs"),
-            include_str!("../../examples/leader/main.rs"),
+            include_str!("../../examples/fencing/experiment.rs"),
+            include_str!("../../examples/leader/experiment.rs"),
         ],
         &[
             ("fencing solution", refused),

@@ -1,6 +1,10 @@
-//! The experiment of the exercise `counter`: eight clients count in one key.
+//! The exercise `counter`: eight clients count in one key.
 //!
-//! Repair `yours.rs`, not this file.
+//! This program has all answers but `yours`, which is a program of its own (`try.rs`): so hints and
+//! the solution come also when `yours.rs` does not compile.
+
+#[macro_use]
+mod experiment;
 
 mod edits;
 mod mistake;
@@ -8,260 +12,17 @@ mod right_else;
 mod solution;
 mod wrong_mutex;
 mod wrong_once;
-mod yours;
 
-use std::io::{Write, stdout};
-use std::ops::Range;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, within};
 use edits::*;
-use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
-use exercise::{Exercise, Scene, Verdict, Wire, broken, gave_up, held, round};
-use tokio::task::spawn_local;
-use tokio::time::{Instant, timeout, timeout_at};
 
-// Every answer has this function. A call names the answer first: `add(answer, client, ..)`.
-exercise::answers! {
-    const ANSWERS = [
-        yours, solution, mistake, right_else, right_since, right_value, wrong_again, wrong_first,
-        wrong_later, wrong_lock, wrong_mutex, wrong_once, wrong_patient, wrong_refused, wrong_silent,
-        wrong_store, wrong_three, wrong_twice, wrong_version,
-    ];
-    async fn add(client: &mut Client, key: &str) -> Result<()>;
+answers! {
+    solution, mistake, right_else, right_since, right_value, wrong_again, wrong_first,
+    wrong_later, wrong_lock, wrong_mutex, wrong_once, wrong_patient, wrong_refused, wrong_silent,
+    wrong_store, wrong_three, wrong_twice, wrong_version,
 }
 
-const EXERCISE: Exercise = Exercise {
-    name: "counter",
-    answers: ANSWERS,
-    hint: "etcd can write under a condition: a transaction compares first, then writes, and \
-           nothing comes in between. Which number of the key tells that nobody has written since \
-           you read? And what do you do when somebody has?",
-};
-
-const CLIENTS: usize = 8;
-const ROUNDS: usize = 50;
-/// What another program adds.
-const MORE: i64 = 10;
-/// So many requests are enough to add 1 while nobody else writes the counter.
-const ENOUGH: usize = 20;
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    exercise::run(EXERCISE, experiment).await
-}
-
-async fn experiment(scene: Scene) -> Result<Verdict> {
-    let between_others = async |overtaken| {
-        round(async |attempt| add_between_others(&scene, &overtaken, attempt).await).await
-    };
-    // Other keys change, the counter does not. If that works, it is not worth a line.
-    let requests = between_others(0..0).await?;
-    ensure!(requests > 0, "add has asked etcd for nothing, so nothing was tried");
-
-    writeln!(
-        stdout(),
-        "{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times"
-    )?;
-    writeln!(stdout(), "each time, all of them have read it before any of them writes")?;
-    let staged = round(async |attempt| add_together(&scene, attempt).await).await?;
-    if staged {
-        writeln!(stdout(), "the counter says {}", CLIENTS * ROUNDS)?;
-    }
-
-    writeln!(stdout(), "another program adds {MORE} between the requests of one client")?;
-    for nth in 1..=requests {
-        between_others(nth..nth + 1).await?;
-    }
-    between_others(1..ENOUGH / 2).await?;
-    ensure!(
-        staged,
-        "the {CLIENTS} clients have not read the counter at the same time; is the machine busy?"
-    );
-
-    writeln!(stdout(), "the network loses the last request of a client, or the response to it")?;
-    tokio::try_join!(
-        add_with_loss(&scene, requests, false),
-        add_with_loss(&scene, requests, true)
-    )?;
-    held("nothing was lost, and nothing was added twice")
-}
-
-/// All clients add, again and again. Returns whether they did it at the same time.
-async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
-    let key = &*scene.key(&format!("counter/{attempt}"));
-    let mut counter = create(scene, key).await?;
-    let (mut clients, mut wires) = (Vec::new(), Vec::new());
-    for _ in 0..CLIENTS {
-        let (client, wire) = scene.connect_by_wire().await?;
-        clients.push(client);
-        wires.push(wire);
-    }
-    let start = |client: &Client| {
-        let (answer, mut client, key) = (scene.answer, client.clone(), key.to_owned());
-        spawn_local(async move { add(answer, &mut client, &key).await })
-    };
-    let (mut added, mut unstaged) = (0, 0);
-    // Once may be a busy machine. Three times in a row, the clients wait for each other.
-    for _ in 0..ROUNDS {
-        wires.iter_mut().for_each(Wire::pause);
-        let adds: Vec<_> = clients.iter().map(start).collect();
-
-        // The first response to each client is paused until etcd has responded to all of them.
-        let mut responses = Vec::new();
-        let deadline = Instant::now() + REQUEST_TIMEOUT / 2;
-        for wire in &mut wires {
-            responses.extend(timeout_at(deadline, wire.response(1)).await.ok().flatten());
-        }
-        wires.iter_mut().for_each(Wire::open);
-        unstaged = if responses.len() < CLIENTS { unstaged + 1 } else { 0 };
-        drop(responses);
-
-        for add in adds {
-            add.await?.or_else(gave_up)?;
-            added += 1;
-        }
-        if unstaged == 3 {
-            break;
-        }
-    }
-
-    let (number, puts) = read(&mut counter, key).await?;
-    let what = format!("{CLIENTS} clients added {added}, the counter says {number}");
-    match added - number {
-        0 => Ok(unstaged < 3),
-        1.. if puts < added => broken(
-            format!("{what} ({} were never put)", added - puts),
-            "what etcd's response says, besides that it has come",
-        ),
-        lost @ 1.. => broken(
-            format!("{what} ({lost} updates lost)"),
-            "what others can do between your get and your put, and how you would notice it",
-        ),
-        _ => broken(format!("{what} ({} too many)", number - added), "what your code does again"),
-    }
-}
-
-/// One client adds. After each of etcd's responses another key changes, and after those with these
-/// numbers, counted from 1, another program adds. Returns how many there were.
-async fn add_between_others(
-    scene: &Scene,
-    overtaken: &Range<usize>,
-    attempt: usize,
-) -> Result<usize> {
-    let key = &*scene.key(&format!("counter/{overtaken:?}/{attempt}"));
-    let mut other = create(scene, key).await?;
-    put(&mut other, &scene.key("another key"), 0).await?;
-    let (mut client, mut wire) = scene.connect_by_wire().await?;
-    // The client is dropped with the task. Then the wire returns `None`.
-    let adding = async move { add(scene.answer, &mut client, key).await.or_else(gave_up) };
-    let (mut responses, mut more) = (0, 0);
-    let interfere = async {
-        // The response is on its way while this happens.
-        while let Some(_response) = wire.response(1).await {
-            responses += 1;
-            put(&mut other, &scene.key("another key"), 0).await?;
-            if overtaken.contains(&responses) {
-                let (number, _) = read(&mut other, key).await?;
-                put(&mut other, key, number + MORE).await?;
-                more += MORE;
-            } else if responses == overtaken.end + ENOUGH {
-                return broken(
-                    format!(
-                        "{ENOUGH} requests have not added 1, and nobody else has written the counter, only \
- other keys"
-                    ),
-                    "which of etcd's numbers your code compares, and whose changes it counts",
-                );
-            }
-        }
-        Ok(())
-    };
-    tokio::try_join!(adding, interfere)?;
-
-    let (number, _) = read(&mut other, key).await?;
-    let what = match more {
-        0 => format!("one client added 1, and the counter says {number}"),
-        _ => format!("another program added {more} and you added 1, the counter says {number}"),
-    };
-    match number - more {
-        1 => Ok(responses),
-        0 => broken(what, "what etcd's response says, besides that it has come"),
-        ..0 => broken(what, "what other programs can do between your requests"),
-        _ => broken(what, "what your code writes, and what it does again"),
-    }
-}
-
-/// One client adds, and its request of this number, or the response to it, never arrives.
-async fn add_with_loss(scene: &Scene, nth: usize, response: bool) -> Result<()> {
-    let what = if response { "response" } else { "request" };
-    let key = &*scene.key(&format!("counter/{what}"));
-    let mut other = create(scene, key).await?;
-    let (mut client, mut wire) = scene.connect_by_wire().await?;
-    let limit = 5 * REQUEST_TIMEOUT;
-    let adding = async move { timeout(limit, add(scene.answer, &mut client, key)).await };
-    let lose = async {
-        for _ in 1..nth {
-            wire.response(1).await;
-        }
-        let request = wire.request().await;
-        wire.open();
-        match request {
-            Some(request) if response => (None, request.response().await),
-            request => (request, None),
-        }
-    };
-    // What is lost stays in the experiment's hands until the client has come to an end.
-    let (said, _lost) = tokio::join!(adding, lose);
-
-    let (number, _) = read(&mut other, key).await?;
-    match said {
-        Err(_) => broken(
-            format!("what the network has lost is still waited for after {limit:?}"),
-            "which of your requests has no limit",
-        ),
-        Ok(Ok(())) if number == 0 => broken(
-            format!("the {what} was lost: add says that it has added 1, and it has not"),
-            "what your code does with an error",
-        ),
-        // Who cannot know it may say neither, and gives up.
-        _ if number <= 1 => Ok(()),
-        _ => broken(
-            format!("the {what} was lost: you added 1, and the counter says {number}"),
-            "what your code does again, and whether the first time really did nothing",
-        ),
-    }
-}
-
-/// Begins to count at 0.
-async fn create(scene: &Scene, key: &str) -> Result<Client> {
-    let mut client = scene.connect().await?;
-    // A key that does not exist has revision 0: nobody's counter is overwritten.
-    let create = Txn::new()
-        .when([Compare::mod_revision(key, CompareOp::Equal, 0)])
-        .and_then([TxnOp::put(key, "0", None)]);
-    let response = within(REQUEST_TIMEOUT, client.txn(create)).await.context("txn failed")?;
-    ensure!(response.succeeded(), "there is a counter already");
-    Ok(client)
-}
-
-/// Returns the number, and how often it was put since it was 0.
-async fn read(client: &mut Client, key: &str) -> Result<(i64, i64)> {
-    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
-    let look = "what your code writes, and where";
-    let Some(kv) = found.kvs().first() else {
-        return broken("the counter is gone", look);
-    };
-    match kv.value_str()?.parse() {
-        Ok(number) => Ok((number, kv.version() - 1)),
-        Err(_) => broken(format!("the counter says {:?}", kv.value_str()?), look),
-    }
-}
-
-async fn put(client: &mut Client, key: &str, value: i64) -> Result<()> {
-    within(REQUEST_TIMEOUT, client.put(key, value.to_string(), None))
-        .await
-        .context("put failed")?;
-    Ok(())
+fn main() -> ExitCode {
+    exercise::run(experiment::EXERCISE, ANSWERS, experiment::run)
 }

@@ -1,242 +1,28 @@
-//! The experiment of the exercise `pages`: parcels are moved while they are listed.
+//! The exercise `pages`: parcels are moved while they are listed.
 //!
-//! Repair `yours.rs`, not this file.
+//! This program has all answers but `yours`, which is a program of its own (`try.rs`): so hints and
+//! the solution come also when `yours.rs` does not compile.
+
+#[macro_use]
+mod experiment;
 
 mod edits;
 mod mistake;
 mod right_back;
 mod solution;
 mod wrong_keys;
-mod yours;
 
-use std::collections::HashMap;
-use std::io::{Write, stdout};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, within};
 use edits::*;
-use etcd_client::{Client, DeleteOptions, Txn, TxnOp};
-use etcd_server::Server;
-use exercise::{
-    Exercise, Scene, Verdict, blocking, broken, connect_by_wire_to, connect_to, gave_up, held,
-    round,
-};
-use tokio::time::timeout;
 
-// Every answer has this function. A call names the answer first: `read(answer, client, ..)`.
-exercise::answers! {
-    const ANSWERS = [
-        yours, solution, mistake, right_back, right_first, right_full, right_retry, wrong_after,
-        wrong_before, wrong_end, wrong_first, wrong_increment, wrong_keys, wrong_largest, wrong_last,
-        wrong_max, wrong_newest, wrong_over, wrong_partial, wrong_patient, wrong_prefix,
-        wrong_single, wrong_slash, wrong_stop, wrong_whole,
-    ];
-    async fn read(client: &mut Client, shelves: &str, limit: i64) -> Result<Vec<String>>;
+answers! {
+    solution, mistake, right_back, right_first, right_full, right_retry, wrong_after,
+    wrong_before, wrong_end, wrong_first, wrong_increment, wrong_keys, wrong_largest, wrong_last,
+    wrong_max, wrong_newest, wrong_over, wrong_partial, wrong_patient, wrong_prefix, wrong_single,
+    wrong_slash, wrong_stop, wrong_whole,
 }
 
-const EXERCISE: Exercise = Exercise {
-    name: "pages",
-    answers: ANSWERS,
-    hint: "etcd keeps earlier revisions, and a get can read one of them (see the methods of GetOptions). \
-           At which revision was your first page read? The header of its response has the number.",
-};
-
-const PARCELS: usize = 100;
-const LIMIT: usize = 10;
-const PAGES: usize = PARCELS / LIMIT;
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    exercise::run(EXERCISE, experiment).await
-}
-
-async fn experiment(scene: Scene) -> Result<Verdict> {
-    // Of its own: nobody else may give it a revision.
-    let server = blocking(Server::start).await?;
-    writeln!(stdout(), "{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time")?;
-    writeln!(
-        stdout(),
-        "after each page two of them change places, one at the front and one at the back"
-    )?;
-    let mut store = round(async |_| {
-        let mut store = Store::fill(server.address()).await?;
-        read_while_others_move(&mut store, scene.answer).await?;
-        // Now the last change is one of the front. A revision that is wrong by 1 shows.
-        store.exchange(LIMIT - 1).await?;
-        read_while_others_move(&mut store, scene.answer).await?;
-        Ok(store)
-    })
-    .await?;
-    writeln!(stdout(), "the network loses a page")?;
-    read_with_loss(&mut store, scene.answer).await?;
-    held(format!("all {PARCELS} parcels, each once, as they lay at one moment"))
-}
-
-/// Two parcels change places after each response, as long as responses come.
-async fn read_while_others_move(store: &mut Store, answer: &'static str) -> Result<()> {
-    let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
-    let shelves = store.shelves.clone();
-    // The client is dropped with the task. Then the wire returns `None`.
-    let reading =
-        async move { read(answer, &mut reader, &shelves, LIMIT as i64).await.or_else(gave_up) };
-    let before = store.states.len() - 1;
-    let mut responses = 0;
-    let move_parcels = async {
-        // The page is on its way while this happens.
-        while let Some(_response) = wire.response(1).await {
-            store.exchange(responses % (PARCELS / 2)).await?;
-            responses += 1;
-            if responses > 2 * PAGES {
-                return broken(
-                    format!(
-                        "{PARCELS} parcels take {PAGES} responses, etcd gave {responses}, and you \
-                         ask for more"
-                    ),
-                    "what each response brings, and what your code reads again",
-                );
-            }
-        }
-        Ok(())
-    };
-    let (list, ()) = tokio::try_join!(reading, move_parcels)?;
-    ensure!(responses > 0, "read has asked etcd for nothing, so nothing was tried");
-    store.judge(&list, before, responses)
-}
-
-/// The response to the second request never arrives.
-async fn read_with_loss(store: &mut Store, answer: &'static str) -> Result<()> {
-    let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
-    let limit = 5 * REQUEST_TIMEOUT;
-    let shelves = store.shelves.clone();
-    let reading =
-        async move { timeout(limit, read(answer, &mut reader, &shelves, LIMIT as i64)).await };
-    let lose = async {
-        let lost = wire.response(2).await;
-        wire.open();
-        lost
-    };
-    // The page stays in the experiment's hands until the reader has come to an end.
-    match tokio::join!(reading, lose).0 {
-        Err(_) => broken(
-            format!("the page that the network has lost is still waited for after {limit:?}"),
-            "which of your requests has no limit",
-        ),
-        Ok(Ok(list)) if list.len() < PARCELS => broken(
-            format!("a page was lost: the list has {} parcels, and there is no error", list.len()),
-            "what your code does with an error",
-        ),
-        Ok(Ok(list)) => store.judge(&list, store.states.len() - 1, PAGES),
-        Ok(Err(_)) => Ok(()), // it says so
-    }
-}
-
-/// What lies on the shelves.
-struct Store {
-    address: SocketAddr,
-    client: Client,
-    shelves: String,
-    /// The keys in use, in their order.
-    keys: Vec<String>,
-    /// The parcels on them, at each moment.
-    states: Vec<Vec<String>>,
-}
-
-impl Store {
-    /// Puts all parcels on shelves, and then moves one, so that no shelf that is left has the last
-    /// change of the store.
-    async fn fill(address: SocketAddr) -> Result<Store> {
-        let mut client = connect_to(address).await?;
-        let all = DeleteOptions::new().with_prefix();
-        within(REQUEST_TIMEOUT, client.delete("shelves", Some(all)))
-            .await
-            .context("delete failed")?;
-        let shelves = "shelves/".to_owned();
-        // Some names begin with the name before.
-        let shelf = |place: usize| format!("{shelves}{:03}{}", place / 2, ["", "+"][place % 2]);
-        let mut keys: Vec<String> = (0..PARCELS).map(shelf).collect();
-        let mut parcels: Vec<String> =
-            (0..PARCELS).map(|number| format!("parcel {number}")).collect();
-        let put = |(key, parcel): (&String, &String)| TxnOp::put(&**key, &**parcel, None);
-        let puts: Vec<TxnOp> = keys.iter().zip(&parcels).map(put).collect();
-        let neighbours = ["shelves", "shelves-old/1", "shelves2/1"]
-            .map(|name| TxnOp::put(name, "no parcel", None));
-
-        let (from, to) = (keys.remove(4), shelf(PARCELS));
-        let moved = parcels.remove(4);
-        let move_one = vec![TxnOp::delete(from, None), TxnOp::put(&*to, &*moved, None)];
-        keys.push(to);
-        parcels.push(moved);
-        for writes in [puts, neighbours[..1].to_vec(), move_one, neighbours[1..].to_vec()] {
-            let write = client.txn(Txn::new().and_then(writes));
-            within(REQUEST_TIMEOUT, write).await.context("txn failed")?;
-        }
-        Ok(Store { address, client, shelves, keys, states: vec![parcels] })
-    }
-
-    /// Exchanges the parcel at this place, counted from 0, with the one that is as far from the end.
-    async fn exchange(&mut self, place: usize) -> Result<()> {
-        let mut parcels = self.states.last().context("no state")?.clone();
-        let back = PARCELS - 1 - place;
-        parcels.swap(place, back);
-        let puts = [place, back].map(|at| TxnOp::put(&*self.keys[at], &*parcels[at], None));
-        let puts = self.client.txn(Txn::new().and_then(puts));
-        within(REQUEST_TIMEOUT, puts).await.context("txn failed")?;
-        self.states.push(parcels);
-        Ok(())
-    }
-
-    /// Judges a list that was made of so many responses. `before` is the state when they began.
-    fn judge(&self, list: &[String], before: usize, responses: usize) -> Result<()> {
-        let mut times: HashMap<&str, usize> = HashMap::new();
-        for parcel in list {
-            *times.entry(parcel).or_default() += 1;
-        }
-        let parcels = &self.states[0];
-        if let Some(other) = list.iter().find(|parcel| !parcels.contains(parcel)) {
-            return broken(
-                format!("the list has {other:?}, which lies on no shelf"),
-                "where the keys that your code asks for begin, and where they end",
-            );
-        }
-        let missing = parcels.iter().filter(|parcel| !times.contains_key(&***parcel)).count();
-        let twice = times.values().filter(|times| **times > 1).count();
-        if missing + twice > 0 {
-            // Whether what is there lay so at one moment.
-            let ordered = self.states.iter().any(|state| {
-                let mut rest = list.to_vec();
-                rest.dedup();
-                state.iter().filter(|parcel| times.contains_key(&***parcel)).eq(&rest)
-            });
-            let look = match missing {
-                0 => "the key with which each page begins",
-                _ if !ordered => "the moment at which each page is read",
-                _ if responses < PAGES => {
-                    "which keys your second request asks for, and when you stop"
-                }
-                _ => "the key with which each page begins, and the moment at which it is read",
-            };
-            return broken(
-                format!(
-                    "{PARCELS} parcels were there at every moment, {missing} of them are missing in \
-                     the list and {twice} are in it more than once"
-                ),
-                look,
-            );
-        }
-        if responses < PAGES {
-            return broken(
-                format!("{PARCELS} parcels take {PAGES} responses, etcd gave {responses}"),
-                "the limit of your request",
-            );
-        }
-        if !self.states[before..].iter().any(|state| state == list) {
-            return broken(
-                "while you read, the parcels never lay in this order",
-                "the order of the shelves, and the moment at which each page is read",
-            );
-        }
-        Ok(())
-    }
+fn main() -> ExitCode {
+    exercise::run(experiment::EXERCISE, ANSWERS, experiment::run)
 }

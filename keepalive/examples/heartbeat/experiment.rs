@@ -1,0 +1,269 @@
+//! The experiment of the exercise `heartbeat`: the server is restarted, and the network
+//! is cut.
+//!
+//! Repair `yours.rs`, not this file.
+
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
+use etcd_client::{Client, KeyValue, PutOptions};
+use etcd_server::{Proxy, Server};
+use exercise::{
+    Exercise, Scene, Stopwatch, Verdict, blocking, broken, check_running, connect_by_wire_to,
+    connect_to, held,
+};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::stay;
+
+// Every answer has this function. A call names the answer first: `stay(answer, client, ..)`.
+macro_rules! answers {
+    ($($answer:ident),+ $(,)?) => {
+        exercise::answers! {
+            const ANSWERS = [$($answer),+];
+            async fn stay(
+                client: &mut etcd_client::Client, key: &str, ttl: i64, registered: impl Fn(bool),
+            ) -> anyhow::Result<()>;
+        }
+    };
+}
+
+pub const EXERCISE: Exercise = Exercise {
+    name: "heartbeat",
+    hint: "Only a response with a TTL above 0 says that the lease lives. It says so for one TTL, counted \
+           from the moment when the renewal was sent. What can you say after that, if no other \
+           response comes? What can you do before that, and what when it is too late?",
+};
+
+const KEY: &str = "services/1";
+const CONTROL: &str = "control";
+const TTL: i64 = 2;
+
+/// How long an answer may say the wrong thing: it needs time to run.
+const TOLERANCE: Duration = Duration::from_millis(500);
+/// How long the experiment watches an answer that says the wrong thing.
+const WRONG_LIMIT: Duration = Duration::from_secs(3);
+/// How long etcd may take to end a lease, and an answer to register.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How long an answer may take to go on after a restart.
+const RECOVERY: Duration = Duration::from_secs(1);
+
+pub async fn run(scene: Scene) -> Result<Verdict> {
+    let mut server = blocking(Server::start).await?;
+    let link = Proxy::to(server.address())?;
+    let (tell, says) = watch::channel(false);
+    let registered = move |state| {
+        tell.send_replace(state);
+    };
+    let (mut client, mut wire) = connect_by_wire_to(link.address()).await?;
+    wire.open();
+    let stay = async move { stay(scene.answer, &mut client, KEY, TTL, registered).await };
+    let task = spawn_local(stay);
+    let client = connect_to(server.address()).await?;
+    let mut service = Service {
+        client,
+        task,
+        says,
+        wrong: Stopwatch::default(),
+        tolerance: TOLERANCE,
+        entry: None,
+        puts: 0,
+    };
+
+    let never = || broken("it does not register", "what your code does first");
+    service.until(|seen| seen.entry.is_some() && seen.says, never).await?;
+    writeln!(stdout(), "the service is registered, on a lease of {TTL} s")?;
+
+    let before = service.entry;
+    let server = blocking(move || server.restart().map(|()| server)).await?;
+    // The first request of the old client could use the connection that is gone.
+    service.client = connect_to(server.address()).await?;
+    writeln!(stdout(), "the server is restarted; all leases start again with their full TTL")?;
+    // A restarted server gives each lease its TTL and an election timeout, 1 s. So when
+    // this one has ended, all that were not renewed after the restart have ended too.
+    service.put_control(TTL + 2).await?;
+    let control = || bail!("etcd does not end a lease that nobody renews");
+    let back = Instant::now();
+    service.until(|seen| !seen.control || back.elapsed() > RECOVERY, control).await?;
+    service.puts = 0;
+    service.until(|seen| !seen.control, control).await?;
+    let created = |entry: Option<Entry>| entry.map(|entry| entry.created);
+    if created(service.entry) != created(before) {
+        return broken(
+            "the entry was gone for a moment, and the server had been back in time",
+            "how your code goes on when the stream of renewals has ended",
+        );
+    }
+    if service.puts > 1 {
+        return broken(
+            "the entry was put again and again, which wakes all that watch it",
+            "what keeps a lease alive, apart from a new one",
+        );
+    }
+    let says = || {
+        broken(
+            format!("the entry is there, and for {PATIENCE:?} it has said that it is not"),
+            "what your code says when it has recovered",
+        )
+    };
+    service.until(|seen| seen.says, says).await?;
+    writeln!(stdout(), "the entry is still there")?;
+
+    link.cut();
+    writeln!(stdout(), "the network is cut, between the service and the server")?;
+    let lease = || {
+        broken(
+            format!("the network has been cut for {PATIENCE:?}, and the entry is still there"),
+            "the lease that the entry is on, and its TTL",
+        )
+    };
+    service.until(|seen| seen.entry.is_none(), lease).await?;
+    writeln!(stdout(), "the lease has ended; the service has known in time")?;
+
+    // Longer than any wait may take: a service that registers meanwhile, or waits for etcd, must retry.
+    let away = Instant::now();
+    let limit = CONNECT_TIMEOUT + REQUEST_TIMEOUT * 3 / 2;
+    let standing = || bail!("the time does not pass");
+    while away.elapsed() < limit {
+        service.until(|_| true, standing).await?;
+    }
+    wire.pause();
+    link.mend();
+    let put = timeout(PATIENCE, wire.request_to(&["Put", "Txn"])).await;
+    writeln!(stdout(), "the network is back, but the first put does not arrive")?;
+    for wait in [TOLERANCE, REQUEST_TIMEOUT] {
+        sleep(wait).await;
+        if put.is_ok() && *service.says.borrow() {
+            return broken(
+                "it said that it was registered, and etcd had not carried out the put",
+                "which response says that others find the entry",
+            );
+        }
+    }
+    let again = || {
+        broken(
+            format!("the network has been back for {PATIENCE:?}, and it is not registered again"),
+            "what your code does when the lease is lost",
+        )
+    };
+    if put.is_err() {
+        again()?;
+    }
+    drop(put);
+    wire.open();
+    service.until(|seen| seen.entry.is_some() && seen.says, again).await?;
+
+    // Only etcd can know this, and tells it when it is asked for a renewal.
+    service.tolerance = Duration::from_secs(TTL.unsigned_abs());
+    service.revoke().await?;
+    writeln!(stdout(), "it is registered again, and somebody revokes the lease")?;
+    let again = || broken("it is not registered again", "what your code does with each response");
+    service.until(|seen| seen.entry.is_some() && seen.says, again).await?;
+    held("registered over a restart; not registered, and knew it; registered again")
+}
+
+/// The answer that is tried, and what it says.
+struct Service {
+    client: Client,
+    task: JoinHandle<Result<()>>,
+    /// Whether it says that it is registered.
+    says: watch::Receiver<bool>,
+    /// For how long it says so, and is not registered.
+    wrong: Stopwatch,
+    /// For how long it may say so.
+    tolerance: Duration,
+    /// The entry, as etcd has said last.
+    entry: Option<Entry>,
+    /// How often that has changed.
+    puts: usize,
+}
+
+/// The revisions at which an entry was created and put, and its lease.
+#[derive(Clone, Copy, PartialEq)]
+struct Entry {
+    created: i64,
+    put: i64,
+    lease: i64,
+}
+
+/// What is so at one moment.
+struct Seen {
+    entry: Option<Entry>,
+    control: bool,
+    says: bool,
+}
+
+impl Service {
+    /// Compares what the service says with what etcd says, until this is seen. If that takes
+    /// too long, it ends as `overdue` says.
+    async fn until(
+        &mut self,
+        done: impl Fn(&Seen) -> bool,
+        overdue: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.look().await?;
+            check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
+            self.puts += usize::from(seen.entry != self.entry);
+            self.entry = seen.entry;
+            let wrong = seen.says && seen.entry.is_none();
+            if let Some(time) = self.wrong.too_long(wrong, self.tolerance, WRONG_LIMIT) {
+                let time =
+                    if time < WRONG_LIMIT { "a moment".to_owned() } else { format!("{time:.1?}") };
+                return broken(
+                    format!(
+                        "for {time} it said that it was registered, and etcd said that it was \
+                         not"
+                    ),
+                    "how your code would learn that a renewal has not taken place",
+                );
+            }
+            if !wrong && done(&seen) {
+                return Ok(());
+            }
+            if !wrong && Instant::now() > deadline {
+                return overdue();
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn look(&mut self) -> Result<Seen> {
+        let entry = self.get(KEY).await?;
+        let control = self.get(CONTROL).await?.is_some();
+        Ok(Seen { entry, control, says: *self.says.borrow() })
+    }
+
+    async fn get(&mut self, key: &str) -> Result<Option<Entry>> {
+        let found =
+            within(REQUEST_TIMEOUT, self.client.get(key, None)).await.context("get failed")?;
+        let entry = |kv: &KeyValue| Entry {
+            created: kv.create_revision(),
+            put: kv.mod_revision(),
+            lease: kv.lease(),
+        };
+        Ok(found.kvs().first().map(entry))
+    }
+
+    /// Ends the lease of the entry.
+    async fn revoke(&mut self) -> Result<()> {
+        let lease = self.entry.map_or(0, |entry| entry.lease);
+        if lease == 0 {
+            return broken("the entry is on no lease", "each put, also the one after a loss");
+        }
+        within(REQUEST_TIMEOUT, self.client.lease_revoke(lease)).await.context("revoke failed")?;
+        Ok(())
+    }
+
+    async fn put_control(&mut self, ttl: i64) -> Result<()> {
+        let lease = within(REQUEST_TIMEOUT, self.client.lease_grant(ttl, None)).await?;
+        let on_lease = PutOptions::new().with_lease(lease.id());
+        within(REQUEST_TIMEOUT, self.client.put(CONTROL, "", Some(on_lease))).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! The experiment of the exercise `registry`: of six services, three end.
+//!
+//! Repair `yours.rs`, not this file.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io::{Write, stdout};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions};
+use exercise::{Exercise, Scene, Verdict, broken, gave_up, held};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep};
+
+use crate::{register, update};
+
+// Every answer has these functions. A call names the answer first: `register(answer, client, ..)`.
+macro_rules! answers {
+    ($($answer:ident),+ $(,)?) => {
+        exercise::answers! {
+            const ANSWERS = [$($answer),+];
+            async fn register(client: &mut etcd_client::Client, key: String, address: &str, ttl: i64) -> anyhow::Result<crate::experiment::Entry>;
+            async fn update(client: &mut etcd_client::Client, entry: &crate::experiment::Entry, address: &str) -> anyhow::Result<()>;
+        }
+    };
+}
+
+pub const EXERCISE: Exercise = Exercise {
+    name: "registry",
+    hint: "A put replaces everything that belongs to the key, and its lease is one of these things. \
+           What does a put without a lease do to the lease of the key? The section What can go wrong \
+           of the chapter's README says it.",
+};
+
+/// The entry of a service. The experiment renews the lease that is named here.
+pub struct Entry {
+    pub key: String,
+    pub lease: i64,
+}
+
+/// Not the shortest one, which etcd grants in place of any shorter one.
+const TTL: i64 = 3;
+/// How long etcd may take to end a lease that nobody renews.
+const PATIENCE: Duration = Duration::from_secs(8);
+const SERVICES: usize = 6;
+const ENDED: usize = 3;
+const FIRST_ADDRESS: &str = "127.0.0.1:8001";
+const SECOND_ADDRESS: &str = "127.0.0.1:8002";
+
+pub async fn run(scene: Scene) -> Result<Verdict> {
+    let mut client = scene.connect().await?;
+    let below = WatchOptions::new().with_prefix();
+    let mut events = within(REQUEST_TIMEOUT, client.watch(scene.key(""), Some(below)))
+        .await
+        .context("watch failed")?;
+
+    let mut entries = Vec::new();
+    let renewed = Rc::new(RefCell::new(Vec::new()));
+    spawn_local(renew(client.clone(), Rc::clone(&renewed)));
+    for number in 1..=SERVICES {
+        let key = scene.key(&format!("services/{number}"));
+        let entry = register(scene.answer, &mut client, key, FIRST_ADDRESS, TTL).await;
+        let entry = entry.or_else(gave_up)?;
+        check_lease(&mut client, &entry, &entries).await?;
+        renewed.borrow_mut().push(entry.lease);
+        entries.push(entry);
+    }
+    let count = entries_in(&mut client, &scene).await?.len();
+    if count < SERVICES {
+        return broken(
+            format!("{SERVICES} services have registered, {count} entries are there"),
+            "what register writes",
+        );
+    }
+    let (ended, living) = entries.split_at(ENDED);
+    for entry in &entries {
+        let updated = update(scene.answer, &mut client, entry, SECOND_ADDRESS).await;
+        updated.or_else(gave_up)?;
+    }
+    writeln!(stdout(), "{SERVICES} services register, and then change their address")?;
+    let found = entries_in(&mut client, &scene).await?;
+    let moved =
+        |kv: &&KeyValue| kv.lease() != 0 && !entries.iter().any(|one| one.lease == kv.lease());
+    let count = found.iter().filter(moved).count();
+    if count > 0 {
+        return broken(
+            format!("{count} entries are on leases that no Entry names, and nobody renews those"),
+            "the lease that an entry is on, after each put, and who renews it",
+        );
+    }
+
+    renewed.borrow_mut().drain(..ENDED);
+    writeln!(stdout(), "{ENDED} of them end; only the leases of the others are renewed")?;
+    for entry in ended {
+        wait_for_end(&mut client, entry.lease).await?;
+    }
+    writeln!(stdout(), "the leases that nobody renews have run out")?;
+
+    let found = entries_in(&mut client, &scene).await?;
+    let find = |entry: &&Entry| found.iter().find(|kv| kv.key() == entry.key.as_bytes());
+    let left = ended.iter().filter_map(|entry| find(&entry)).count();
+    if left > 0 {
+        return broken(
+            format!("{ENDED} services have ended, {left} of their entries are still there"),
+            "the lease that an entry is on, after each put",
+        );
+    }
+    let there: Vec<_> = living.iter().filter_map(|entry| find(&entry)).collect();
+    if there.len() < living.len() {
+        return broken(
+            format!("{} services live, {} of their entries are there", living.len(), there.len()),
+            "the lease that an entry is on, after each put, and who renews it",
+        );
+    }
+    let old = there.iter().filter(|kv| kv.value() != SECOND_ADDRESS.as_bytes()).count();
+    if old > 0 {
+        return broken(format!("{old} entries have an old address"), "what update writes");
+    }
+
+    // The first event that is not about a service comes after all that are.
+    put(&mut client, &scene.key("end")).await?;
+    let (mut gone, mut without, mut elsewhere) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    'events: while let Some(response) = within(REQUEST_TIMEOUT, events.message()).await? {
+        for event in response.events() {
+            let kv = event.kv().context("an event without a key")?;
+            let key = kv.key().to_vec();
+            if key == scene.key("end").as_bytes() {
+                break 'events;
+            }
+            let owner = |entry: &&Entry| entry.key.as_bytes() == key;
+            match event.event_type() {
+                EventType::Delete if living.iter().any(|entry| owner(&entry)) => gone.insert(key),
+                EventType::Delete => false,
+                EventType::Put if kv.lease() == 0 => without.insert(key),
+                EventType::Put => {
+                    let named = entries.iter().find(owner).map(|entry| entry.lease);
+                    named != Some(kv.lease()) && elsewhere.insert(key)
+                }
+            };
+        }
+    }
+    if !gone.is_empty() {
+        return broken(
+            format!("{} entries of services that live were gone for a moment", gone.len()),
+            "what others see between the requests of your code",
+        );
+    }
+    if !without.is_empty() {
+        return broken(
+            format!("{} entries were on no lease for a moment", without.len()),
+            "what stays for ever if a service ends between the requests of your code",
+        );
+    }
+    if !elsewhere.is_empty() {
+        return broken(
+            format!("{} entries were on another lease for a moment", elsewhere.len()),
+            "the lease that an Entry names, and the one that its key is on",
+        );
+    }
+
+    // The service may have been frozen. It cannot know that its lease has run out.
+    let _ = update(scene.answer, &mut client, &ended[0], SECOND_ADDRESS).await; // an error is right
+    writeln!(stdout(), "one that had ended goes on, and changes its address")?;
+    let found = entries_in(&mut client, &scene).await?;
+    if found.iter().any(|kv| kv.key() == ended[0].key.as_bytes()) {
+        return broken(
+            "its lease has run out, and its entry is back",
+            "what etcd responds to your update, and what you do then",
+        );
+    }
+    held(format!("{ENDED} services have ended, and no others have lost their entries"))
+}
+
+/// Checks that the lease that an entry names is as it was ordered, and of this service alone.
+async fn check_lease(client: &mut Client, entry: &Entry, others: &[Entry]) -> Result<()> {
+    if others.iter().any(|other| other.lease == entry.lease) {
+        return broken(
+            "two services have the same lease: each of them keeps the entry of the other",
+            "what an entry must go with",
+        );
+    }
+    let lease = within(REQUEST_TIMEOUT, client.lease_time_to_live(entry.lease, None)).await?;
+    match lease.granted_ttl() {
+        TTL => Ok(()),
+        0 => broken(
+            "an Entry names a lease that etcd does not know",
+            "the response that has the number of the lease",
+        ),
+        other => broken(
+            format!("etcd has granted a lease of {other} s, and the service wants {TTL} s"),
+            "what your code sends to etcd for a lease",
+        ),
+    }
+}
+
+async fn put(client: &mut Client, key: &str) -> Result<()> {
+    within(REQUEST_TIMEOUT, client.put(key, "", None)).await.context("put failed")?;
+    Ok(())
+}
+
+/// Renews the leases of the services that live.
+async fn renew(mut client: Client, leases: Rc<RefCell<Vec<i64>>>) {
+    loop {
+        let leases = leases.borrow().clone();
+        for lease in leases {
+            // If the lease is gone, so is the entry, which is noticed.
+            let _ = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease)).await;
+        }
+        sleep(Duration::from_millis(400)).await;
+    }
+}
+
+async fn entries_in(client: &mut Client, scene: &Scene) -> Result<Vec<KeyValue>> {
+    let below = GetOptions::new().with_prefix();
+    let found = within(REQUEST_TIMEOUT, client.get(scene.key("services/"), Some(below)))
+        .await
+        .context("get failed")?;
+    Ok(found.kvs().to_vec())
+}
+
+/// Waits until etcd knows nothing of the lease any more, nor of the keys on it.
+async fn wait_for_end(client: &mut Client, lease: i64) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = within(REQUEST_TIMEOUT, client.lease_time_to_live(lease, None)).await?;
+        if left.granted_ttl() == 0 {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return broken(
+                format!(
+                    "a service has ended, and {PATIENCE:?} later its lease of {TTL} s is still there"
+                ),
+                "what your code goes on with in the background: a service that ends may not renew",
+            );
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,288 @@
+//! The experiment of the exercise `fencing`: two writers under a lock, one of them paused.
+//!
+//! Repair `yours.rs`, not this file.
+
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, GetOptions};
+use exercise::{Exercise, PausedRequest, Scene, Verdict, Wire, broken, gave_up, held, round};
+use lock::Session;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, timeout};
+
+use crate::add;
+
+// Every answer has this function. A call names the answer first: `add(answer, client, ..)`.
+macro_rules! answers {
+    ($($answer:ident),+ $(,)?) => {
+        exercise::answers! {
+            const ANSWERS = [$($answer),+];
+            async fn add(client: &mut etcd_client::Client, session: &lock::Session, lock: &str, key: &str) -> anyhow::Result<bool>;
+        }
+    };
+}
+
+pub const EXERCISE: Exercise = Exercise {
+    name: "fencing",
+    hint: "However late you check that the lock is still yours, a pause can come after the check. Only \
+           etcd can compare and write in one step. Which method of the guard is for that? What do \
+           you return when etcd has refused?",
+};
+
+/// The first renewal is due after a third: until then a client sends what `add` sends.
+const TTL: Duration = Duration::from_secs(10);
+
+pub async fn run(scene: Scene) -> Result<Verdict> {
+    let mut client = scene.connect().await?;
+    let (paused, wire) = scene.connect_by_wire().await?;
+    let (lock, key) = (scene.key("lock"), scene.key("number"));
+    within(REQUEST_TIMEOUT, client.put(&*key, "0", None)).await.context("put failed")?;
+    let mut writers = Writers { client, paused, wire, answer: scene.answer, lock, key };
+    // If that works, it is not worth a line.
+    let write = round(async |_| writers.add_alone().await).await?;
+
+    writeln!(stdout(), "two writers add 1 to a number, each under the same lock")?;
+    writeln!(
+        stdout(),
+        "the first is paused, and if it has the lock, its lease ends; then the second adds"
+    )?;
+    let (mut nth, mut refused) = (1, 0);
+    while let Some((writes, grown)) = round(async |_| writers.add_paused(nth, false).await).await? {
+        writeln!(
+            stdout(),
+            "paused before its request {nth}: {writes} written, the number grows by {grown}"
+        )?;
+        lost(writes, grown)?;
+        refused += usize::from(writes < 2);
+        nth += 1;
+    }
+    let requests = nth - 1;
+    writeln!(
+        stdout(),
+        "its lease ends before each of its requests, and from then on the second adds before each one"
+    )?;
+    for nth in 1..=requests {
+        if let Some((writes, grown)) = round(async |_| writers.add_paused(nth, true).await).await? {
+            lost(writes, grown)?;
+        }
+    }
+    writeln!(stdout(), "the network loses the response to a write")?;
+    writers.add_with_loss(write).await?;
+    held(format!("nothing was lost; of {requests} paused writers, etcd refused {refused}"))
+}
+
+fn lost(writes: i64, grown: i64) -> Result<()> {
+    if writes > grown {
+        return broken(
+            format!(
+                "{writes} additions were written, the number grew by {grown} ({} lost)",
+                writes - grown
+            ),
+            "what has happened to the number since your code has read it, and who could have \
+             refused the write",
+        );
+    }
+    Ok(())
+}
+
+/// Compares what a writer says with what it has done.
+fn judge(who: &str, says: bool, has: bool) -> Result<()> {
+    match (says, has) {
+        (true, false) => broken(
+            format!("{who} says that it has added, and it has not"),
+            "what etcd's response says, besides that it has come",
+        ),
+        (false, true) => broken(
+            format!("{who} says that it has not added, and it has"),
+            "what your code goes by when it says whether it has added",
+        ),
+        _ => Ok(()),
+    }
+}
+
+struct Writers {
+    /// The second writer's.
+    client: Client,
+    /// The first writer's.
+    paused: Client,
+    wire: Wire,
+    answer: &'static str,
+    lock: String,
+    key: String,
+}
+
+impl Writers {
+    fn start(&self, client: &Client, session: Session) -> JoinHandle<Result<bool>> {
+        let (answer, mut client) = (self.answer, client.clone());
+        let (lock, key) = (self.lock.clone(), self.key.clone());
+        spawn_local(async move { add(answer, &mut client, &session, &lock, &key).await })
+    }
+
+    /// Starts the first writer, with a free lock. Its requests are paused.
+    async fn start_first(&mut self) -> Result<(JoinHandle<Result<bool>>, Session)> {
+        let left = self.queue().await?; // by a round that is played again
+        self.revoke(left).await?;
+        self.wire.open();
+        let session = Session::open(&self.paused, TTL).await?;
+        self.wire.pause();
+        Ok((self.start(&self.paused, session.clone()), session))
+    }
+
+    /// Returns the number of the request that wrote, counted from 1.
+    async fn add_alone(&mut self) -> Result<usize> {
+        let before = self.read().await?;
+        let (mut first, session) = self.start_first().await?;
+        let (mut requests, mut write) = (0, 0);
+        let says = loop {
+            tokio::select! {
+                response = self.wire.response(1) => {
+                    requests += 1;
+                    if write == 0 && self.read().await?.writes > before.writes {
+                        write = requests;
+                    }
+                    drop(response);
+                }
+                says = &mut first => break says?.or_else(gave_up)?,
+            }
+        };
+        let now = self.read().await?;
+        judge("a writer that was not paused", says, write > 0)?;
+        if !says {
+            return refuses("a writer that was not paused");
+        }
+        if now.number - before.number != 1 {
+            return broken("a writer that was not paused has not added 1", "what your code writes");
+        }
+        if now.lease != 0 {
+            return broken(
+                "the number is on a lease: when that ends, the number is gone",
+                "what belongs to the session, and what is to stay",
+            );
+        }
+        if !self.queue().await?.is_empty() {
+            return broken(
+                "a writer that was not paused has not unlocked",
+                "what the next writer waits for",
+            );
+        }
+        drop(session); // until here, so that its end does not unlock
+        Ok(write)
+    }
+
+    /// Pauses the first writer before the `nth` of its requests, counted from 1, and then lets the
+    /// second one add. With `again`, its lease ends in any case, and the second also adds before each
+    /// later request. Returns how often the number was written and by how much it has grown, or `None`
+    /// if the first sends fewer requests.
+    async fn add_paused(&mut self, nth: usize, again: bool) -> Result<Option<(i64, i64)>> {
+        let before = self.read().await?;
+        let (mut first, session) = self.start_first().await?;
+        let mut call = tokio::select! {
+            call = request(&mut self.wire, nth) => call.context("the writer has no client")?,
+            says = &mut first => {
+                says?.or_else(gave_up)?;
+                return Ok(None);
+            }
+        };
+        // The pause changes nothing in what the writer sends next. So the experiment need not
+        // wait for the TTL and revokes the lease, as etcd does with a lease that has run out.
+        let leases = if again { vec![session.lease()] } else { self.queue().await? };
+        self.revoke(leases).await?;
+        let (mut adds, mut long) = (0, Duration::ZERO);
+        let says = loop {
+            let since = Instant::now();
+            let session = Session::open(&self.client, TTL).await?;
+            let says = self.start(&self.client, session).await?.or_else(gave_up)?;
+            if !says {
+                return refuses("the second writer, which had the lock,");
+            }
+            adds += 1;
+            long = long.max(since.elapsed());
+            drop(call);
+            if !again {
+                self.wire.open();
+                break first.await?;
+            }
+            call = tokio::select! {
+                call = self.wire.request() => call.context("the writer has no client")?,
+                says = &mut first => break says?,
+            };
+        };
+        ensure!(long < REQUEST_TIMEOUT / 2, "the second writer takes too long: {long:.1?}");
+        let now = self.read().await?;
+        let (writes, grown) = (now.writes - before.writes, now.number - before.number);
+        if let (Ok(says), true) = (says, writes <= grown) {
+            judge("the first writer", says, writes > adds)?;
+        }
+        Ok(Some((writes, grown)))
+    }
+
+    /// The response to this request, counted from 1, never arrives.
+    async fn add_with_loss(&mut self, write: usize) -> Result<()> {
+        let (first, _session) = self.start_first().await?;
+        let lost = self.wire.response(write).await;
+        self.wire.open();
+        let limit = 3 * REQUEST_TIMEOUT;
+        match timeout(limit, first).await {
+            Err(_) => broken(
+                format!("the response that was lost is still waited for after {limit:?}"),
+                "which of your requests has no limit",
+            ),
+            Ok(says) => {
+                drop(lost);
+                // If it cannot say, it says so.
+                says?.map_or(Ok(()), |says| judge("a writer that got no response", says, true))
+            }
+        }
+    }
+
+    async fn revoke(&mut self, leases: Vec<i64>) -> Result<()> {
+        for lease in leases {
+            let revoke = self.client.lease_revoke(lease);
+            within(REQUEST_TIMEOUT, revoke).await.context("revoke failed")?;
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<Number> {
+        read(&mut self.client, &self.key).await
+    }
+
+    /// Returns the leases of those who have the lock, or wait for it.
+    async fn queue(&mut self) -> Result<Vec<i64>> {
+        let keys = GetOptions::new().with_prefix();
+        let queue = self.client.get(format!("{}/", self.lock), Some(keys));
+        let queue = within(REQUEST_TIMEOUT, queue).await.context("get failed")?;
+        Ok(queue.kvs().iter().map(|kv| kv.lease()).collect())
+    }
+}
+
+fn refuses<T>(who: &str) -> Result<T> {
+    broken(
+        format!("{who} says that it has not added"),
+        "the condition under which your code writes",
+    )
+}
+
+/// Lets all requests pass before the `nth`, and returns that one, paused.
+async fn request(wire: &mut Wire, nth: usize) -> Option<PausedRequest> {
+    for _ in 1..nth {
+        drop(wire.request().await?);
+    }
+    wire.request().await
+}
+
+/// The number, how often it was written, and its lease.
+struct Number {
+    number: i64,
+    writes: i64,
+    lease: i64,
+}
+
+async fn read(client: &mut Client, key: &str) -> Result<Number> {
+    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
+    let kv = found.kvs().first().context("the number is gone")?;
+    Ok(Number { number: kv.value_str()?.parse()?, writes: kv.version(), lease: kv.lease() })
+}

@@ -1,0 +1,285 @@
+//! The experiment of the exercise `reload`: a value changes when the program does not look. Other
+//! keys change all the time, so that no two revisions are the same by chance.
+//!
+//! Repair `yours.rs`, not this file.
+
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::Client;
+use etcd_server::{Proxy, Server};
+use exercise::{
+    Exercise, Scene, Sent, Verdict, blocking, broken, check_running, connect_by_wire_to,
+    connect_to, held,
+};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{sleep, timeout};
+
+use crate::follow;
+
+// Every answer has this function. A call names the answer first: `follow(answer, client, ..)`.
+macro_rules! answers {
+    ($($answer:ident),+ $(,)?) => {
+        exercise::answers! {
+            const ANSWERS = [$($answer),+];
+            async fn follow(client: &mut etcd_client::Client, key: &str, apply: impl FnMut(&str)) -> anyhow::Result<()>;
+        }
+    };
+}
+
+pub const EXERCISE: Exercise = Exercise {
+    name: "reload",
+    hint: "Every response of etcd has a header with the revision of the store at that moment, and a \
+           watch can begin at a revision. Which is the first one that your get has not seen? Which \
+           one, when the stream has ended? And which, when the watch says that it is canceled()?",
+};
+
+const KEY: &str = "config";
+/// Another key, which begins in the same way.
+const OTHER: &str = "config.old";
+
+/// How long a newer value may wait. An event from the past takes a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// For how long nothing changes, so that nobody has to ask.
+const QUIET: Duration = Duration::from_millis(1500);
+/// How long an older value may take to follow a newer one, if the program asks for it.
+const OLDER: Duration = Duration::from_millis(300);
+/// How long the server is away, while the program tries to reach it.
+const AWAY: Duration = Duration::from_millis(500);
+/// How long the program may take to read what has reached it.
+const READING: Duration = Duration::from_millis(50);
+
+pub async fn run(scene: Scene) -> Result<Verdict> {
+    let mut server = blocking(Server::start).await?;
+    let link = Proxy::to(server.address())?;
+    let mut store = Store { client: connect_to(server.address()).await?, version: 1, before: 1 };
+    store.put(OTHER, "other").await?;
+    store.put(KEY, "v1").await?;
+
+    let (mut client, mut wire) = connect_by_wire_to(link.address()).await?;
+    let (sent, (applied, values)) = (wire.sent(), watch::channel(Vec::new()));
+    let apply = move |value: &str| {
+        let version = value.strip_prefix('v').and_then(|version| version.parse().ok());
+        let by_event = sent.last_is("Watch");
+        let value = value.to_owned();
+        applied.send_modify(|values| values.push(Applied { value, version, by_event }));
+    };
+    let task = spawn_local(async move { follow(scene.answer, &mut client, KEY, apply).await });
+    let mut follower = Follower { task, values, sent: wire.sent() };
+
+    // The response is on its way while the value changes.
+    let response = wire.response(1).await;
+    ensure!(response.is_some(), "follow has asked etcd for nothing, so nothing was tried");
+    let two = store.change_twice().await?;
+    writeln!(stdout(), "{two} are put when etcd has responded to the first request")?;
+    drop(response);
+    wire.open();
+    let gap = "what happens between your get and the beginning of your watch";
+    follower.check(&store, gap).await?;
+    follower.check_live(&mut store).await?;
+    follower.check_quiet().await?;
+
+    server.kill()?;
+    sleep(AWAY).await;
+    wire.pause();
+    server = blocking(move || server.restart().map(|()| server)).await?;
+    // The first request of the old client could use the connection that is gone.
+    store.client = connect_to(server.address()).await?;
+    let two = store.change_twice().await?;
+    writeln!(stdout(), "the server is restarted, and {two} are put before you are back")?;
+    wire.open();
+    let end = "what happens between the end of your stream and your next watch";
+    follower.check(&store, end).await?;
+
+    // The connection ends between `created` and the first event of the past. That comes up to 0.1 s
+    // later, so one attempt may be too late.
+    for _ in 0..3 {
+        wire.pause();
+        link.disconnect();
+        let two = store.change_twice().await?;
+        writeln!(
+            stdout(),
+            "the connection is lost, {two} are put, and it is lost again after created"
+        )?;
+        let confirmed = timeout(PATIENCE, wire.response_to("Watch")).await;
+        link.pause_responses();
+        drop(confirmed);
+        sleep(READING).await;
+        link.disconnect();
+        wire.open();
+        follower.check(&store, "when your code may go on from a later revision").await?;
+    }
+
+    // Then the history is compacted as well, and the value changes right after the program's first,
+    // second or third request, or not at all.
+    for nth in [1, 2, 3, 0] {
+        store.change().await?;
+        let one = store.newest();
+        follower.arrives(&store).await; // as an event, so that it knows where to go on
+        wire.pause();
+        link.disconnect();
+        let two = store.change_twice().await?;
+        store.compact().await?;
+        writeln!(
+            stdout(),
+            "{one} is put, the connection is lost, {two} are put, and the history is compacted"
+        )?;
+        if nth > 0 {
+            // The program may send fewer requests.
+            let response = timeout(REQUEST_TIMEOUT, wire.response(nth)).await.ok().flatten();
+            if response.is_some() {
+                let two = store.change_twice().await?;
+                writeln!(stdout(), "{two} are put when etcd has responded to your request {nth}")?;
+            }
+        }
+        wire.open();
+        let look = "what etcd tells you on a stream, apart from events, and what you do then";
+        follower.check(&store, look).await?;
+    }
+    // If it has not found a revision to watch from, it asks again and again.
+    follower.check_quiet().await?;
+    follower.check_live(&mut store).await?;
+    held("the newest value was applied each time, and nothing twice")
+}
+
+/// The value in etcd: v1, v2 and so on.
+struct Store {
+    client: Client,
+    version: usize,
+    /// The version before the last change or pair of changes.
+    before: usize,
+}
+
+impl Store {
+    fn newest(&self) -> String {
+        format!("v{}", self.version)
+    }
+
+    /// Puts the next value. Before and after it, another key changes.
+    async fn change(&mut self) -> Result<()> {
+        self.before = self.version;
+        self.version += 1;
+        let value = self.newest();
+        for (key, value) in [(OTHER, "other"), (KEY, &*value), (OTHER, "other")] {
+            self.put(key, value).await?;
+        }
+        Ok(())
+    }
+
+    async fn put(&mut self, key: &str, value: &str) -> Result<()> {
+        within(REQUEST_TIMEOUT, self.client.put(key, value, None)).await.context("put failed")?;
+        Ok(())
+    }
+
+    /// Puts the next two values. Returns them as the experiment prints them.
+    async fn change_twice(&mut self) -> Result<String> {
+        self.change().await?;
+        let (first, before) = (self.newest(), self.before);
+        self.change().await?;
+        self.before = before;
+        Ok(format!("{first} and {}", self.newest()))
+    }
+
+    /// Compacts all history. It begins then with a change of the other key, and not the first one after
+    /// that of the newest value.
+    async fn compact(&mut self) -> Result<()> {
+        self.put(OTHER, "other").await?;
+        let found =
+            within(REQUEST_TIMEOUT, self.client.get(KEY, None)).await.context("get failed")?;
+        let now = found.header().context("no header")?.revision();
+        within(REQUEST_TIMEOUT, self.client.compact(now, None)).await.context("compact failed")?;
+        Ok(())
+    }
+}
+
+/// The answer that is tried, and what it has applied.
+struct Follower {
+    task: JoinHandle<Result<()>>,
+    values: watch::Receiver<Vec<Applied>>,
+    sent: Sent,
+}
+
+#[derive(Clone)]
+struct Applied {
+    value: String,
+    /// 2 for v2. Another key has no such values.
+    version: Option<usize>,
+    /// Whether the last request before it was for a watch, and not for a get.
+    by_event: bool,
+}
+
+impl Follower {
+    /// Checks that a change is seen while nothing else happens.
+    async fn check_live(&mut self, store: &mut Store) -> Result<()> {
+        store.change().await?;
+        writeln!(stdout(), "{} is put while nothing else happens", store.newest())?;
+        self.check(store, "what your code does with an event").await
+    }
+
+    /// Checks that nobody asks while nothing changes.
+    async fn check_quiet(&self) -> Result<()> {
+        let gets = self.sent.count("Range");
+        sleep(QUIET).await;
+        if self.sent.count("Range") > gets {
+            return broken(
+                "it sends one get after another, while nothing changes",
+                "why your code sends a get when nothing has ended its watch, or what has ended it",
+            );
+        }
+        Ok(())
+    }
+
+    /// Waits until the newest value is applied. Returns whether it is.
+    async fn arrives(&mut self, store: &Store) -> bool {
+        let newest = Some(store.version);
+        let arrives =
+            self.values.wait_for(|values| values.last().is_some_and(|last| last.version == newest));
+        timeout(PATIENCE, arrives).await.is_ok_and(|found| found.is_ok())
+    }
+
+    /// Checks that the newest value is applied. Returns *broken* if it is not, or if something was applied
+    /// that is not newer than what was there.
+    async fn check(&mut self, store: &Store, look: &'static str) -> Result<()> {
+        let arrived = self.arrives(store).await;
+        sleep(OLDER).await;
+        let values = self.values.borrow().clone();
+        check_order(&values)?;
+        check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
+        if !arrived {
+            let last = values.last().and_then(|last| last.version);
+            let look = match last > Some(store.before) {
+                true => "how many events a response can have",
+                false => look,
+            };
+            let has = last.map_or("nothing".to_owned(), |version| format!("v{version}"));
+            let newest = store.newest();
+            let what = format!("etcd has had {newest} for {PATIENCE:?}, the program has {has}");
+            return broken(format!("a change was missed: {what}"), look);
+        }
+        Ok(())
+    }
+}
+
+fn check_order(values: &[Applied]) -> Result<()> {
+    let mut newest = None;
+    for Applied { value, version, by_event } in values {
+        if version.is_none() {
+            let what = format!("{value:?} was applied, which is the value of another key");
+            return broken(what, "which keys your requests are about");
+        }
+        let look = "the revision from which your code goes on";
+        if *version < newest {
+            let newer = newest.unwrap_or_default();
+            return broken(format!("after v{newer}, the older {value} was applied"), look);
+        }
+        // A get may return what is known already.
+        if *version == newest && *by_event {
+            return broken(format!("{value} was put once, and applied twice"), look);
+        }
+        newest = *version;
+    }
+    Ok(())
+}
