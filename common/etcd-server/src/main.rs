@@ -1,22 +1,19 @@
-//! Starts servers for an experiment or a class, until Ctrl-C. Prints what another terminal needs to
-//! use them.
+//! Starts a cluster for experiments, until Ctrl-C. Prints what another terminal needs to use it.
 //!
 //! ```text
 //! cargo run -p etcd-server                                 three members, and which one leads
 //! cargo run -p etcd-server -- user                         the same with a user
 //! cargo run -p etcd-server --features tls -- tls user      and with TLS
-//! cargo run -p etcd-server -- class                        one etcd for all machines in this network
 //! ```
 
 use std::env;
 use std::io::{Write, stdout};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::process::exit;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use etcd_client::Client;
-use etcd_server::{Cluster, Server, add_users};
+use etcd_server::{Cluster, add_users};
 use tokio::signal::ctrl_c;
 use tokio::time::{sleep, timeout};
 
@@ -25,7 +22,6 @@ async fn main() -> Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["class"] => class().await,
         [] => cluster(false, false).await,
         ["user"] => cluster(false, true).await,
         ["tls"] => cluster(true, false).await,
@@ -37,36 +33,11 @@ async fn main() -> Result<()> {
             Ok(writeln!(stdout(), "{}", help.join("\n"))?)
         }
         _ => {
-            let usage = "cargo run -p etcd-server -- [class | user | tls | tls user]";
+            let usage = "cargo run -p etcd-server -- [user | tls | tls user]";
             eprintln!("Error: cannot use {:?}; usage: {usage}", words.join(" "));
             exit(2)
         }
     }
-}
-
-/// Runs one etcd that other machines can use.
-async fn class() -> Result<()> {
-    // etcd demands an address to advertise. These clients do not ask for it.
-    let flags =
-        ["--listen-client-urls=http://0.0.0.0:0", "--advertise-client-urls=http://0.0.0.0:0"];
-    let etcd = Server::start_with(&flags)?;
-    writeln!(stdout(), "export ETCDCTL_ENDPOINTS={}:{}", this_machine(), etcd.address().port())?;
-    writeln!(
-        stdout(),
-        "everybody in this network can read and delete all that is in it; Ctrl-C ends it"
-    )?;
-    Ok(ctrl_c().await?)
-}
-
-/// Returns this machine's address in its network, or the one of loopback if it is in none.
-fn this_machine() -> IpAddr {
-    let ask = || {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
-        // Sends nothing; it only picks a network. The address is one that nobody has (RFC 5737).
-        socket.connect("192.0.2.1:9")?;
-        socket.local_addr()
-    };
-    ask().map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }
 
 /// Runs a cluster of three members.

@@ -14,7 +14,9 @@
 mod answers;
 mod course;
 mod picture;
+mod report;
 mod scene;
+mod screen;
 mod verdict;
 mod wire;
 
@@ -34,9 +36,13 @@ use tokio::time::{sleep, timeout};
 pub use course::COURSE;
 pub use edits::edits;
 pub use picture::{NOTHING, Sign, Steps, Timeline};
+pub use report::{CLASS, HERE, RUNNING};
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
+pub use screen::{Cell, Row, Screen};
 pub use verdict::{Stages, Stopwatch, Verdict, broken, check_running, gave_up, held, round};
 pub use wire::{PausedRequest, PausedResponse, Sent, Wire};
+
+use report::Report;
 
 /// How long an experiment may take: 28 s.
 const LIMIT: Duration = Duration::from_secs(28);
@@ -92,12 +98,17 @@ where
         return course::try_yours(exercise.name);
     };
     let scene = Scene::new(exercise.name, answer)?;
+    // Only what a student has done is of interest to a class.
+    let report = if name == "yours" { Report::begin(exercise.name) } else { None };
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let verdict = runtime.block_on(judge(&scene, experiment))?;
     write!(stdout(), "{}", scene.timeline)?;
     writeln!(stdout(), "{verdict}")?;
     if let (Verdict::Held(_), "yours") = (&verdict, name) {
         writeln!(stdout(), "{}", course::next(exercise.name))?;
+    }
+    if let Some(report) = report {
+        report.end(&verdict);
     }
     Ok(match verdict {
         Verdict::Held(_) => ExitCode::SUCCESS,

@@ -216,14 +216,22 @@ impl Display for Steps {
 
 /// Returns whether a picture must be plain ASCII, and how wide it may be.
 fn surroundings() -> (bool, usize) {
-    let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    let is_terminal = stdout().is_terminal() || set("CLICOLOR_FORCE");
-    // The first of these that is set decides.
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(|name| set(name));
-    let locale = locale.and_then(|name| env::var(name).ok()).unwrap_or_default().to_lowercase();
-    let is_utf8 = locale.contains("utf-8") || locale.contains("utf8");
+    let is_terminal = stdout().is_terminal() || is_set("CLICOLOR_FORCE");
     let width = terminal_size().map_or(WIDTH, |(Width(width), _)| width.into());
-    (!is_terminal || !is_utf8 || set("NO_COLOR"), width)
+    (!is_terminal || !is_utf8() || is_set("NO_COLOR"), width)
+}
+
+/// Whether the locale is UTF-8.
+pub(crate) fn is_utf8() -> bool {
+    // The first of these that is set decides.
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(|name| is_set(name));
+    let locale = locale.and_then(|name| env::var(name).ok()).unwrap_or_default().to_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+/// Whether a variable is set, and not to nothing.
+pub(crate) fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -1,0 +1,129 @@
+use std::env;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::{Failover, REQUEST_TIMEOUT, connect_through, within};
+use etcd_client::{PutOptions, Txn, TxnOp};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use crate::{Verdict, course};
+
+/// Below this is what a class knows of its students: `class/NAME/CLONE/EXERCISE` has the last verdict.
+pub const CLASS: &str = "class/";
+/// The last part of a key that is there while an exercise runs.
+pub const RUNNING: &str = "running";
+/// The last part of a key that is there while a student is.
+pub const HERE: &str = "here";
+
+/// The TTL of the lease that says that an exercise runs, in seconds. It is renewed while it does.
+const RUN_TTL: i64 = 4;
+/// For how long somebody who has run something is here, in seconds.
+const HERE_TTL: i64 = 600;
+
+/// Reports a run to the class, from a thread of its own: whatever happens to the report, the experiment
+/// and its verdict stay as they are.
+pub(crate) struct Report {
+    verdict: oneshot::Sender<&'static str>,
+    ended: Receiver<Result<()>>,
+}
+
+impl Report {
+    /// Begins to report that the exercise runs, if `EXERCISE_NAME` says who is in which class.
+    pub(crate) fn begin(exercise: &str) -> Option<Report> {
+        let name = env::var("EXERCISE_NAME").ok()?;
+        let name = name.trim().replace('/', "-");
+        if name.is_empty() {
+            return None;
+        }
+        let student = format!("{CLASS}{name}/{}/", clone_id());
+        let exercise = exercise.to_owned();
+        let (verdict, told) = oneshot::channel();
+        let (end, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let reported = runtime.map_err(Into::into);
+            let reported =
+                reported.and_then(|runtime| runtime.block_on(report(student, exercise, told)));
+            let _ = end.send(reported); // nobody waits any more
+        });
+        Some(Report { verdict, ended })
+    }
+
+    /// Reports the verdict. Waits for that no longer than for a request.
+    pub(crate) fn end(self, verdict: &Verdict) {
+        let word = match verdict {
+            Verdict::Held(_) => "held",
+            Verdict::Broken { .. } => "broken",
+        };
+        let _ = self.verdict.send(word); // if the report has failed, `ended` has the error
+        let reported = self.ended.recv_timeout(REQUEST_TIMEOUT);
+        if let Err(error) = reported.context("no answer in time").and_then(|reported| reported) {
+            eprintln!("the class does not see this verdict: {error:#}");
+        }
+    }
+}
+
+async fn report(
+    student: String,
+    exercise: String,
+    verdict: oneshot::Receiver<&'static str>,
+) -> Result<()> {
+    env::var("ETCDCTL_ENDPOINTS").context("ETCDCTL_ENDPOINTS does not name its etcd")?;
+    let mut client = connect_through(Failover::default()).await?;
+    let here = within(REQUEST_TIMEOUT, client.lease_grant(HERE_TTL, None)).await?;
+    let run = within(REQUEST_TIMEOUT, client.lease_grant(RUN_TTL, None)).await?;
+    let on = |lease| Some(PutOptions::new().with_lease(lease));
+    let running = format!("{student}{exercise}/{RUNNING}");
+    let begin = Txn::new().and_then([
+        TxnOp::put(format!("{student}{HERE}"), "", on(here.id())),
+        TxnOp::put(&*running, "", on(run.id())),
+    ]);
+    within(REQUEST_TIMEOUT, client.txn(begin)).await.context("put failed")?;
+
+    let third = Duration::from_secs(RUN_TTL.unsigned_abs()) / 3;
+    let mut renewing = client.clone();
+    let renewals = async {
+        loop {
+            sleep(third).await;
+            // If renewals fail, the board shows no run for a while, and the verdict all the same.
+            let _ = within(REQUEST_TIMEOUT, renewing.lease_keep_alive(run.id())).await;
+        }
+    };
+    let word = tokio::select! {
+        word = verdict => word.context("there is none")?,
+        () = renewals => return Ok(()), // never
+    };
+    // Both or none: the board never shows a verdict of a run that goes on.
+    let end = Txn::new().and_then([
+        TxnOp::put(format!("{student}{exercise}"), word, None),
+        TxnOp::delete(running, None),
+    ]);
+    within(REQUEST_TIMEOUT, client.txn(end)).await.context("put failed")?;
+    let _ = within(REQUEST_TIMEOUT, client.lease_revoke(run.id())).await; // it would end by itself
+    Ok(())
+}
+
+/// Returns four letters that tell this clone from others, as two students may have the same name. They are
+/// made once.
+fn clone_id() -> String {
+    let made = || {
+        let path = course::progress()?.join("clone");
+        fs::create_dir_all(path.parent()?).ok()?;
+        let id: String = std::iter::repeat_with(fastrand::lowercase).take(4).collect();
+        match fs::File::create_new(&path).map(|mut file| file.write_all(id.as_bytes())) {
+            Ok(Ok(())) => Some(id),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let id = fs::read_to_string(path).ok()?;
+                (id.len() == 4 && id.bytes().all(|byte| byte.is_ascii_lowercase())).then_some(id)
+            }
+            _ => None,
+        }
+    };
+    made().unwrap_or("none".to_owned())
+}
