@@ -10,17 +10,26 @@
 //! lock. Four resources go through this, each with another protection.
 
 use std::io::{Write, stdout};
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, no_argument, within};
 use etcd_client::{Client, Txn, TxnOp};
 use etcd_server::Server;
+use exercise::{Sign, Timeline};
 use lock::{Guard, Mutex, Session};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 const TTL: Duration = Duration::from_secs(2);
+/// Between two writes, so that the picture has room for both.
+const PAUSE: Duration = Duration::from_millis(300);
+
+const WAITS: Sign = Sign('─', '-', "waits for the lock");
+const HAS: Sign = Sign('█', '#', "has the lock");
+const FROZEN: Sign = Sign('░', '.', "is frozen");
+const WRITES: Sign = Sign('▲', 'w', "writes");
 
 fn main() -> Result<()> {
     no_argument(include_str!("guards.rs"));
@@ -34,18 +43,28 @@ fn main() -> Result<()> {
     let one = Builder::new_current_thread().enable_all().build()?;
     let two = Builder::new_current_thread().enable_all().build()?;
 
+    let timeline = Timeline::default();
+    timeline.note("first", WAITS);
+    timeline.note("second", WAITS);
     let mut first = one.block_on(Holder::enter(&etcd, &mut resources))?;
+    timeline.note("first", HAS);
     writeln!(stdout(), "the first holder has the lock and has read; now it is frozen")?;
     // The first holder and its renewals run on runtime `one`. This runtime now stands still until
     // the next `block_on`, like a process that is paused.
+    timeline.note("first", FROZEN);
 
     let mut second = two.block_on(Holder::enter(&etcd, &mut resources))?;
+    timeline.note("second", HAS);
     writeln!(stdout(), "its lease ran out; the second holder has the lock and has read")?;
 
+    sleep(PAUSE);
+    timeline.mark("first", WRITES);
     one.block_on(first.write(&mut resources))?;
-    writeln!(stdout(), "the first goes on and writes: nothing has told it not to")?;
+    sleep(PAUSE);
+    timeline.mark("second", WRITES);
     two.block_on(second.write(&mut resources))?;
-    writeln!(stdout(), "the second writes\n")?;
+    write!(stdout(), "{timeline}")?;
+    writeln!(stdout(), "nothing has told the first that it has lost the lock\n")?;
 
     resources[3].number = two.block_on(number(&mut second.client))?;
     let mut counts = Vec::new();

@@ -72,7 +72,11 @@ impl Timeline {
             rows.push((row.to_owned(), Vec::new()));
             rows.len() - 1
         });
-        rows[index].1.push(Note { at, sign, once });
+        let notes = &mut rows[index].1;
+        let now = notes.iter().rfind(|note| !note.once).map_or(NOTHING, |note| note.sign);
+        if once || sign != now {
+            notes.push(Note { at, sign, once });
+        }
     }
 }
 
@@ -130,9 +134,7 @@ fn row(notes: &[Note], scale: &Scale, end: Duration) -> Vec<Sign> {
     for note in notes {
         // What was so for less than a column has a column, too.
         signs.resize(scale.column(note.at).max(signs.len()), now);
-        if note.once || note.sign != now {
-            signs.push(note.sign);
-        }
+        signs.push(note.sign);
         if !note.once {
             now = note.sign;
         }
@@ -148,7 +150,8 @@ struct Scale(Duration);
 impl Scale {
     /// Returns the finest scale with which `end` is at a column below `width`.
     fn of(end: Duration, width: usize) -> Scale {
-        let steps = [100, 200, 500, 1000, 2000, 5000, 10_000].map(Duration::from_millis).map(Scale);
+        let steps =
+            [100, 200, 250, 500, 1000, 2000, 5000, 10_000].map(Duration::from_millis).map(Scale);
         let [.., longest] = steps;
         steps.into_iter().find(|scale| scale.column(end) < width).unwrap_or(longest)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, DeleteOptions, EventType, WatchOptions};
-use exercise::{Exercise, Scene, Verdict, broken, gave_up, held, round};
+use exercise::{Exercise, Scene, Steps, Verdict, broken, gave_up, held, round};
 use tokio::time::timeout;
 
 use crate::tidy;
@@ -165,6 +165,8 @@ impl Jobs {
         let mut changes = within(REQUEST_TIMEOUT, watch).await.context("watch failed")?;
 
         let (mut removed, mut destroyed, mut taken, mut put) = (vec![], vec![], vec![], vec![]);
+        // What has become of each job, and who has done it.
+        let mut history = Vec::new();
         let mut seen = from;
         while seen < end {
             let response =
@@ -174,10 +176,16 @@ impl Jobs {
             for event in response.events() {
                 let kv = event.kv().context("no key")?;
                 seen = kv.mod_revision();
-                if self.own.contains(&seen) {
+                let name = self.scene.shown(kv.key_str()?).to_owned();
+                let is_own = self.own.contains(&seen);
+                let what = match event.event_type() {
+                    EventType::Put => format!("put {name} {}", kv.value_str()?),
+                    EventType::Delete => format!("delete {name}"),
+                };
+                history.push((name.clone(), if is_own { "others" } else { "tidy" }, what));
+                if is_own {
                     continue;
                 }
-                let name = self.scene.shown(kv.key_str()?).to_owned();
                 let was_done = event.prev_kv().is_some_and(|kv| kv.value() == b"done");
                 match event.event_type() {
                     EventType::Put => put.push(name),
@@ -194,7 +202,13 @@ impl Jobs {
                 "what others see and do before that put, and which value it replaces",
             );
         }
-        if !destroyed.is_empty() {
+        if let Some(job) = destroyed.first() {
+            let mut steps = Steps::default();
+            steps.add("tidy", format!("look at {job}"));
+            for (_, who, what) in history.into_iter().filter(|(name, ..)| name == job) {
+                steps.add(who, what);
+            }
+            write!(stdout(), "{steps}")?;
             return broken(
                 format!("newer values were destroyed: {}", destroyed.join(", ")),
                 "what others can do between your look at a job and your delete",

@@ -11,8 +11,8 @@ use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, KeyValue, PutOptions};
 use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, Scene, Stopwatch, Verdict, blocking, broken, check_running, connect_by_wire_to,
-    connect_to, held,
+    Exercise, Scene, Sign, Stages, Stopwatch, Timeline, Verdict, blocking, broken, check_running,
+    connect_by_wire_to, connect_to, held,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
@@ -40,8 +40,18 @@ pub const EXERCISE: Exercise = Exercise {
 };
 
 const KEY: &str = "services/1";
+/// What the experiment does.
+const NET: &str = "network";
 const CONTROL: &str = "control";
 const TTL: i64 = 2;
+
+const IS: Sign = Sign('█', '#', "registered");
+const IS_NOT: Sign = Sign('░', '.', "not registered");
+const NETWORK: Sign = Sign('─', '-', "network");
+const RESTART: Sign = Sign('▲', '^', "the server is restarted");
+const CUT: Sign = Sign('╳', 'x', "no network");
+const LOSS: Sign = Sign('┄', '~', "a put does not arrive");
+const REVOKE: Sign = Sign('▼', 'v', "the lease is revoked");
 
 /// How long an answer may say the wrong thing: it needs time to run.
 const TOLERANCE: Duration = Duration::from_millis(500);
@@ -56,7 +66,12 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let mut server = blocking(Server::start).await?;
     let link = Proxy::to(server.address())?;
     let (tell, says) = watch::channel(false);
+    let timeline = scene.timeline.clone();
+    timeline.note(NET, NETWORK);
+    timeline.note("etcd says", IS_NOT);
+    timeline.note("it says", IS_NOT);
     let registered = move |state| {
+        timeline.note("it says", if state { IS } else { IS_NOT });
         tell.send_replace(state);
     };
     let (mut client, mut wire) = connect_by_wire_to(link.address()).await?;
@@ -64,8 +79,10 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let stay = async move { stay(scene.answer, &mut client, KEY, TTL, registered).await };
     let task = spawn_local(stay);
     let client = connect_to(server.address()).await?;
+    let timeline = scene.timeline.clone();
     let mut service = Service {
         client,
+        timeline: timeline.clone(),
         task,
         says,
         wrong: Stopwatch::default(),
@@ -78,7 +95,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     service.until(|seen| seen.entry.is_some() && seen.says, never).await?;
     writeln!(stdout(), "the service is registered, on a lease of {TTL} s")?;
 
+    let mut stages = Stages::of(4);
     let before = service.entry;
+    timeline.mark(NET, RESTART);
     let server = blocking(move || server.restart().map(|()| server)).await?;
     // The first request of the old client could use the connection that is gone.
     service.client = connect_to(server.address()).await?;
@@ -111,9 +130,10 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         )
     };
     service.until(|seen| seen.says, says).await?;
-    writeln!(stdout(), "the entry is still there")?;
+    stages.pass()?;
 
     link.cut();
+    timeline.note(NET, CUT);
     writeln!(stdout(), "the network is cut, between the service and the server")?;
     let lease = || {
         broken(
@@ -122,7 +142,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         )
     };
     service.until(|seen| seen.entry.is_none(), lease).await?;
-    writeln!(stdout(), "the lease has ended; the service has known in time")?;
+    stages.pass()?;
 
     // Longer than any wait may take: a service that registers meanwhile, or waits for etcd, must retry.
     let away = Instant::now();
@@ -133,6 +153,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
     wire.pause();
     link.mend();
+    timeline.note(NET, LOSS);
     let put = timeout(PATIENCE, wire.request_to(&["Put", "Txn"])).await;
     writeln!(stdout(), "the network is back, but the first put does not arrive")?;
     for wait in [TOLERANCE, REQUEST_TIMEOUT] {
@@ -155,12 +176,15 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
     drop(put);
     wire.open();
+    timeline.note(NET, NETWORK);
     service.until(|seen| seen.entry.is_some() && seen.says, again).await?;
+    stages.pass()?;
 
     // Only etcd can know this, and tells it when it is asked for a renewal.
     service.tolerance = Duration::from_secs(TTL.unsigned_abs());
     service.revoke().await?;
-    writeln!(stdout(), "it is registered again, and somebody revokes the lease")?;
+    timeline.mark(NET, REVOKE);
+    writeln!(stdout(), "somebody revokes the lease")?;
     let again = || broken("it is not registered again", "what your code does with each response");
     service.until(|seen| seen.entry.is_some() && seen.says, again).await?;
     held("registered over a restart; not registered, and knew it; registered again")
@@ -169,6 +193,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
 /// The answer that is tried, and what it says.
 struct Service {
     client: Client,
+    timeline: Timeline,
     task: JoinHandle<Result<()>>,
     /// Whether it says that it is registered.
     says: watch::Receiver<bool>,
@@ -211,6 +236,7 @@ impl Service {
             check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
             self.puts += usize::from(seen.entry != self.entry);
             self.entry = seen.entry;
+            self.timeline.note("etcd says", if seen.entry.is_some() { IS } else { IS_NOT });
             let wrong = seen.says && seen.entry.is_none();
             if let Some(time) = self.wrong.too_long(wrong, self.tolerance, WRONG_LIMIT) {
                 let time =

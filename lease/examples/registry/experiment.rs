@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common::{REQUEST_TIMEOUT, within};
+use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions};
-use exercise::{Exercise, Scene, Verdict, broken, gave_up, held};
+use exercise::{Exercise, NOTHING, Scene, Sign, Timeline, Verdict, broken, gave_up, held};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
@@ -45,6 +45,12 @@ pub struct Entry {
 const TTL: i64 = 3;
 /// How long etcd may take to end a lease that nobody renews.
 const PATIENCE: Duration = Duration::from_secs(8);
+const LEASED: Sign = Sign('█', '#', "its entry is on a lease");
+const FOR_EVER: Sign = Sign('▒', '%', "its entry is on no lease");
+const ENDS: Sign = Sign('▼', 'v', "the service ends");
+
+/// For how long the picture shows what comes after the end.
+const AFTER: Duration = Duration::from_millis(300);
 const SERVICES: usize = 6;
 const ENDED: usize = 3;
 const FIRST_ADDRESS: &str = "127.0.0.1:8001";
@@ -57,6 +63,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         .await
         .context("watch failed")?;
 
+    spawn_local(draw(client.clone(), scene.key("services/"), scene.timeline.clone()));
     let mut entries = Vec::new();
     let renewed = Rc::new(RefCell::new(Vec::new()));
     spawn_local(renew(client.clone(), Rc::clone(&renewed)));
@@ -93,6 +100,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
 
     renewed.borrow_mut().drain(..ENDED);
+    (1..=ENDED).for_each(|number| scene.timeline.mark(&row(number), ENDS));
     writeln!(stdout(), "{ENDED} of them end; only the leases of the others are renewed")?;
     for entry in ended {
         wait_for_end(&mut client, entry.lease).await?;
@@ -165,6 +173,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     // The service may have been frozen. It cannot know that its lease has run out.
     let _ = update(scene.answer, &mut client, &ended[0], SECOND_ADDRESS).await; // an error is right
     writeln!(stdout(), "one that had ended goes on, and changes its address")?;
+    sleep(AFTER).await;
     let found = entries_in(&mut client, &scene).await?;
     if found.iter().any(|kv| kv.key() == ended[0].key.as_bytes()) {
         return broken(
@@ -173,6 +182,33 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         );
     }
     held(format!("{ENDED} services have ended, and no others have lost their entries"))
+}
+
+fn row(service: impl std::fmt::Display) -> String {
+    format!("service {service}")
+}
+
+/// Draws what becomes of each entry: a row for each service.
+async fn draw(mut client: Client, services: String, timeline: Timeline) -> Result<()> {
+    (1..=SERVICES).for_each(|number| timeline.note(&row(number), NOTHING));
+    let below = WatchOptions::new().with_prefix();
+    let watch = client.watch(&*services, Some(below));
+    let mut stream = within(REQUEST_TIMEOUT, watch).await?;
+    while let Some(response) = within(NO_LIMIT, stream.message()).await? {
+        for event in response.events() {
+            let kv = event.kv().context("an event without a key")?;
+            let service = row(kv.key_str()?.trim_start_matches(&services));
+            timeline.note(
+                &service,
+                match event.event_type() {
+                    EventType::Delete => NOTHING,
+                    EventType::Put if kv.lease() == 0 => FOR_EVER,
+                    EventType::Put => LEASED,
+                },
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the lease that an entry names is as it was ordered, and of this service alone.

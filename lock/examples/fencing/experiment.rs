@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions};
-use exercise::{Exercise, PausedRequest, Scene, Verdict, Wire, broken, gave_up, held, round};
+use exercise::{
+    Exercise, PausedRequest, Scene, Steps, Verdict, Wire, broken, gave_up, held, round,
+};
 use lock::Session;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, timeout};
@@ -55,6 +57,17 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
             stdout(),
             "paused before its request {nth}: {writes} written, the number grows by {grown}"
         )?;
+        if writes > grown {
+            // The others ended before it went on.
+            let mut steps = Steps::default();
+            if nth > 1 {
+                steps.add("first writer", format!("requests 1 to {}", nth - 1));
+            }
+            steps.add("etcd", "ends the lease");
+            steps.add("second writer", "adds 1");
+            steps.add("first writer", format!("request {nth} and on"));
+            write!(stdout(), "{steps}")?;
+        }
         lost(writes, grown)?;
         refused += usize::from(writes < 2);
         nth += 1;

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
-use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
-use exercise::{Exercise, Scene, Verdict, Wire, broken, gave_up, held, round};
+use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp, WatchOptions};
+use exercise::{Exercise, Scene, Steps, Verdict, Wire, broken, gave_up, held, round};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -121,12 +121,37 @@ async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
             format!("{what} ({} were never put)", added - puts),
             "what etcd's response says, besides that it has come",
         ),
-        lost @ 1.. => broken(
-            format!("{what} ({lost} updates lost)"),
-            "what others can do between your get and your put, and how you would notice it",
-        ),
+        lost @ 1.. => {
+            write!(stdout(), "{}", one_loss(&mut counter, key).await?)?;
+            broken(
+                format!("{what} ({lost} updates lost)"),
+                "what others can do between your get and your put, and how you would notice it",
+            )
+        }
         _ => broken(format!("{what} ({} too many)", number - added), "what your code does again"),
     }
+}
+
+/// Returns how two of the clients came to put the same number: etcd has kept each of them.
+async fn one_loss(counter: &mut Client, key: &str) -> Result<Steps> {
+    let all = WatchOptions::new().with_start_revision(1).with_fragment();
+    let mut history = within(REQUEST_TIMEOUT, counter.watch(key, Some(all))).await?;
+    let (mut steps, mut before) = (Steps::default(), None);
+    while let Some(response) = within(REQUEST_TIMEOUT, history.message()).await? {
+        for event in response.events() {
+            let number = event.kv().and_then(|kv| kv.value_str().ok()?.parse::<i64>().ok());
+            // All clients have read it before any of them has written.
+            if let (Some(number), true) = (number, before == number) {
+                steps.add("one client", format!("get {}", number - 1));
+                steps.add("another one", format!("get {}", number - 1));
+                steps.add("one client", format!("put {number}"));
+                steps.add("another one", format!("put {number}"));
+                return Ok(steps);
+            }
+            before = number;
+        }
+    }
+    Ok(steps)
 }
 
 /// One client adds. After each of etcd's responses another key changes, and after those with these

@@ -11,8 +11,8 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, DeleteOptions, Txn, TxnOp};
 use etcd_server::Server;
 use exercise::{
-    Exercise, Scene, Verdict, blocking, broken, connect_by_wire_to, connect_to, gave_up, held,
-    round,
+    Exercise, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to, connect_to, gave_up,
+    held, round,
 };
 use tokio::time::timeout;
 
@@ -195,6 +195,15 @@ impl Store {
                 rest.dedup();
                 state.iter().filter(|parcel| times.contains_key(&***parcel)).eq(&rest)
             });
+            if let (false, Some((first, second))) = (ordered, first_twice(list)) {
+                let page =
+                    |place: usize| format!("page {} has {:?}", place / LIMIT + 1, list[place]);
+                let mut steps = Steps::default();
+                steps.add("you", page(first));
+                steps.add("others", "move it");
+                steps.add("you", page(second));
+                write!(stdout(), "{steps}")?;
+            }
             let look = match missing {
                 0 => "the key with which each page begins",
                 _ if !ordered => "the moment at which each page is read",
@@ -225,4 +234,13 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Returns the places of the first parcel that is in the list twice.
+fn first_twice(list: &[String]) -> Option<(usize, usize)> {
+    let again = |(place, parcel): (usize, &String)| {
+        let next = list[place + 1..].iter().position(|other| other == parcel)?;
+        Some((place, place + 1 + next))
+    };
+    list.iter().enumerate().find_map(again)
 }

@@ -3,7 +3,9 @@
 //!
 //! Repair `yours.rs`, not this file.
 
+use std::cell::Cell;
 use std::io::{Write, stdout};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,8 +13,8 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::Client;
 use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, Scene, Sent, Verdict, blocking, broken, check_running, connect_by_wire_to,
-    connect_to, held,
+    Exercise, Scene, Sent, Sign, Stages, Timeline, Verdict, blocking, broken, check_running,
+    connect_by_wire_to, connect_to, held,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
@@ -41,12 +43,20 @@ const KEY: &str = "config";
 /// Another key, which begins in the same way.
 const OTHER: &str = "config.old";
 
+const PUT: Sign = Sign('┼', '+', "a new value");
+const NETWORK: Sign = Sign('─', '-', "connected");
+const RESTART: Sign = Sign('▲', '^', "the server is restarted");
+const LOST: Sign = Sign('╳', 'x', "the connection is lost");
+const COMPACTED: Sign = Sign('▼', 'v', "the history is compacted");
+const NEWEST: Sign = Sign('█', '#', "has the newest value");
+const OLDER: Sign = Sign('░', '.', "has an older one");
+
 /// How long a newer value may wait. An event from the past takes a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// For how long nothing changes, so that nobody has to ask.
 const QUIET: Duration = Duration::from_millis(1500);
 /// How long an older value may take to follow a newer one, if the program asks for it.
-const OLDER: Duration = Duration::from_millis(300);
+const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 /// How long the server is away, while the program tries to reach it.
 const AWAY: Duration = Duration::from_millis(500);
 /// How long the program may take to read what has reached it.
@@ -55,7 +65,11 @@ const READING: Duration = Duration::from_millis(50);
 pub async fn run(scene: Scene) -> Result<Verdict> {
     let mut server = blocking(Server::start).await?;
     let link = Proxy::to(server.address())?;
-    let mut store = Store { client: connect_to(server.address()).await?, version: 1, before: 1 };
+    let picture = Picture { timeline: scene.timeline.clone(), newest: Rc::new(Cell::new(1)) };
+    picture.timeline.note("etcd", NETWORK);
+    let client = connect_to(server.address()).await?;
+    let mut store = Store { client, version: 1, before: 1, picture: picture.clone() };
+    let mut stages = Stages::of(10);
     store.put(OTHER, "other").await?;
     store.put(KEY, "v1").await?;
 
@@ -64,6 +78,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let apply = move |value: &str| {
         let version = value.strip_prefix('v').and_then(|version| version.parse().ok());
         let by_event = sent.last_is("Watch");
+        picture.has(version);
         let value = value.to_owned();
         applied.send_modify(|values| values.push(Applied { value, version, by_event }));
     };
@@ -79,10 +94,13 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     wire.open();
     let gap = "what happens between your get and the beginning of your watch";
     follower.check(&store, gap).await?;
+    stages.pass()?;
     follower.check_live(&mut store).await?;
     follower.check_quiet().await?;
+    stages.pass()?;
 
     server.kill()?;
+    scene.timeline.mark("etcd", RESTART);
     sleep(AWAY).await;
     wire.pause();
     server = blocking(move || server.restart().map(|()| server)).await?;
@@ -93,12 +111,14 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     wire.open();
     let end = "what happens between the end of your stream and your next watch";
     follower.check(&store, end).await?;
+    stages.pass()?;
 
     // The connection ends between `created` and the first event of the past. That comes up to 0.1 s
     // later, so one attempt may be too late.
     for _ in 0..3 {
         wire.pause();
         link.disconnect();
+        scene.timeline.mark("etcd", LOST);
         let two = store.change_twice().await?;
         writeln!(
             stdout(),
@@ -111,6 +131,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         link.disconnect();
         wire.open();
         follower.check(&store, "when your code may go on from a later revision").await?;
+        stages.pass()?;
     }
 
     // Then the history is compacted as well, and the value changes right after the program's first,
@@ -121,8 +142,10 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         follower.arrives(&store).await; // as an event, so that it knows where to go on
         wire.pause();
         link.disconnect();
+        scene.timeline.mark("etcd", LOST);
         let two = store.change_twice().await?;
         store.compact().await?;
+        scene.timeline.mark("etcd", COMPACTED);
         writeln!(
             stdout(),
             "{one} is put, the connection is lost, {two} are put, and the history is compacted"
@@ -138,6 +161,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         wire.open();
         let look = "what etcd tells you on a stream, apart from events, and what you do then";
         follower.check(&store, look).await?;
+        stages.pass()?;
     }
     // If it has not found a revision to watch from, it asks again and again.
     follower.check_quiet().await?;
@@ -151,6 +175,27 @@ struct Store {
     version: usize,
     /// The version before the last change or pair of changes.
     before: usize,
+    picture: Picture,
+}
+
+/// Draws whether the program has the newest value.
+#[derive(Clone)]
+struct Picture {
+    timeline: Timeline,
+    newest: Rc<Cell<usize>>,
+}
+
+impl Picture {
+    fn is_put(&self, version: usize) {
+        self.newest.set(version);
+        self.timeline.mark("etcd", PUT);
+        self.timeline.note("program", OLDER);
+    }
+
+    fn has(&self, version: Option<usize>) {
+        let is_newest = version == Some(self.newest.get());
+        self.timeline.note("program", if is_newest { NEWEST } else { OLDER });
+    }
 }
 
 impl Store {
@@ -162,6 +207,7 @@ impl Store {
     async fn change(&mut self) -> Result<()> {
         self.before = self.version;
         self.version += 1;
+        self.picture.is_put(self.version);
         let value = self.newest();
         for (key, value) in [(OTHER, "other"), (KEY, &*value), (OTHER, "other")] {
             self.put(key, value).await?;
@@ -244,7 +290,7 @@ impl Follower {
     /// that is not newer than what was there.
     async fn check(&mut self, store: &Store, look: &'static str) -> Result<()> {
         let arrived = self.arrives(store).await;
-        sleep(OLDER).await;
+        sleep(WAIT_FOR_OLDER).await;
         let values = self.values.borrow().clone();
         check_order(&values)?;
         check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
