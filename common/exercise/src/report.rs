@@ -12,7 +12,7 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::{Verdict, course};
+use crate::{Verdict, progress};
 
 /// Below this is what a class knows of its students: `class/NAME/CLONE/EXERCISE` has the last verdict.
 pub const CLASS: &str = "class/";
@@ -57,11 +57,7 @@ impl Report {
 
     /// Reports the verdict. Waits for that no longer than for a request.
     pub(crate) fn end(self, verdict: &Verdict) {
-        let word = match verdict {
-            Verdict::Held(_) => "held",
-            Verdict::Broken { .. } => "broken",
-        };
-        let _ = self.verdict.send(word); // if the report has failed, `ended` has the error
+        let _ = self.verdict.send(verdict.word()); // if the report has failed, `ended` has the error
         let reported = self.ended.recv_timeout(REQUEST_TIMEOUT);
         if let Err(error) = reported.context("no answer in time").and_then(|reported| reported) {
             eprintln!("the class does not see this verdict: {error:#}");
@@ -113,7 +109,7 @@ async fn report(
 /// made once.
 fn clone_id() -> String {
     let made = || {
-        let path = course::progress()?.join("clone");
+        let path = progress::folder()?.join("clone");
         fs::create_dir_all(path.parent()?).ok()?;
         let id: String = std::iter::repeat_with(fastrand::lowercase).take(4).collect();
         match fs::File::create_new(&path).map(|mut file| file.write_all(id.as_bytes())) {

@@ -16,6 +16,16 @@ pub enum Verdict {
     Broken { what: String, look: &'static str },
 }
 
+impl Verdict {
+    /// Returns `held` or `broken`.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Verdict::Held(_) => "held",
+            Verdict::Broken { .. } => "broken",
+        }
+    }
+}
+
 impl Display for Verdict {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
