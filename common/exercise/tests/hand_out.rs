@@ -1,0 +1,49 @@
+//! The copy for students.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use exercise::all_work;
+use testing::program_with;
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { files(&path, found)? } else { found.push(path) }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_hand_out_has_no_answers() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let copy = folder.path().join("copy");
+    let hand_out =
+        || -> Result<_> { Ok(program_with("", "examples/hand-out")?.arg(&copy).output()?) };
+    let output = hand_out()?;
+    ensure!(output.status.success(), "{}", String::from_utf8(output.stderr)?);
+
+    let mut all = Vec::new();
+    files(&copy, &mut all)?;
+    for work in all_work() {
+        let solution = fs::read_to_string(work.file("solution.rs"))?;
+        let mistake = fs::read_to_string(work.file("mistake.rs"))?;
+        let there = copy.join(work.chapter).join("examples").join(work.name);
+        ensure!(fs::read_to_string(there.join("yours.rs"))? == mistake, "{}", work.name);
+        let main = fs::read_to_string(there.join("main.rs"))?;
+        ensure!(main.contains("answers! { mistake }") && !main.contains("solution;"), "{main}");
+        // The longest line is not in any other file either.
+        let line = solution.lines().max_by_key(|line| line.len()).unwrap_or_default();
+        for path in all.iter().filter(|path| path.starts_with(&there)) {
+            let text = fs::read_to_string(path)?;
+            let is_secret = !mistake.contains(line) && text.contains(line);
+            ensure!(!is_secret, "{}: {line}", path.display());
+        }
+    }
+
+    let again = hand_out()?;
+    let error = String::from_utf8(again.stderr)?;
+    ensure!(again.status.code() == Some(1) && error.ends_with("exists already\n"), "{error}");
+    Ok(())
+}
