@@ -6,6 +6,7 @@ mod links;
 mod readme;
 
 use std::collections::VecDeque;
+use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -111,6 +112,9 @@ pub fn signal(name: &str, process: u32) -> Result<()> {
 /// some at the same time. The last line of each run must be the verdict that is named beside the answer,
 /// in which `[..]` stands for anything, and the exit status must say the same. A hint follows a broken
 /// verdict, and no other.
+///
+/// All answers take minutes. So without the variable `EVERY_ANSWER`, only some of each exercise are tried: the
+/// first two right ones and the first three wrong ones.
 pub fn exercises(readme: &str, experiments: &[&str], verdicts: &[(&str, &str)]) -> Result<()> {
     let server = Server::start()?;
     let start = |(answer, _): &(&str, &str)| {
@@ -120,9 +124,17 @@ pub fn exercises(readme: &str, experiments: &[&str], verdicts: &[(&str, &str)]) 
         Program::start(command)
     };
     readme::follow_exercises(readme, experiments)?;
+    let tried = |index: &usize| {
+        let kind = |(answer, verdict): &(&str, &str)| {
+            (answer.split(' ').next().map(str::to_owned), verdict.starts_with("held"))
+        };
+        let this = kind(&verdicts[*index]);
+        let before = verdicts[..*index].iter().filter(|other| kind(other) == this).count();
+        env::var_os("EVERY_ANSWER").is_some() || before < if this.1 { 2 } else { 3 }
+    };
     // More at once would be late for what they stage.
     let mut ahead = VecDeque::new();
-    for answer in verdicts {
+    for answer in (0..verdicts.len()).filter(tried).map(|index| &verdicts[index]) {
         if ahead.len() == 6
             && let Some((program, answer)) = ahead.pop_front()
         {
