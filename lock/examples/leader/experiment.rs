@@ -2,20 +2,20 @@
 //!
 //! Repair `yours.rs`, not this file.
 
-use std::cell::Cell;
 use std::io::{Write, stdout};
-use std::rc::Rc;
+use std::mem::replace;
 use std::time::Duration;
 
 use anyhow::Result;
 use common::REQUEST_TIMEOUT;
 use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, NOTHING, Scene, Sign, Stopwatch, Timeline, Verdict, blocking, broken, check_running,
+    Exercise, NOTHING, Scene, Sign, Stages, Stopwatch, Verdict, blocking, broken, check_running,
     connect_to, held,
 };
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use crate::stand;
 
@@ -40,175 +40,148 @@ const LOCK: &str = "leader";
 const TTL: Duration = Duration::from_secs(2);
 
 const LEADS: Sign = Sign('█', '#', "says that it leads");
-const CUT_LEADS: Sign = Sign('▓', '%', "the same, cut off");
-const FOLLOWS: Sign = Sign('─', '-', "does not");
-const CUT_FOLLOWS: Sign = Sign('┄', '.', "does not, cut off");
-const DIES: Sign = Sign('†', 'x', "dies");
+const NOT: Sign = Sign('─', '-', "does not lead");
+const CUT_LEADS: Sign = Sign('▒', '%', "says it, cut off");
+const CUT_NOT: Sign = Sign('·', '.', "cut off");
+const DEAD: Sign = Sign('†', 'x', "dies");
 
-/// How long two may lead: the experiment does not see both at the same moment.
+/// How long two may lead.
 const TOLERANCE: Duration = Duration::from_millis(200);
 /// How long the experiment watches two leaders.
 const WRONG_LIMIT: Duration = Duration::from_secs(1);
-/// How long a candidate may take to stand, so that they stand in the order of their names.
-const APART: Duration = Duration::from_millis(100);
 /// How long the first leader leads. Its session is renewed every third of the TTL, the last time 1.3 s
 /// after the beginning. So it is lost at 3.3 s, and who looks once a second sees that at 4 s.
 const UNDISTURBED: Duration = Duration::from_millis(1500);
-/// How long it watches a candidate that is back, while another one leads.
+/// When the third enters, so that the second is before it in the queue.
+const THIRD: Duration = Duration::from_millis(500);
+/// How long it watches a candidate that is back, while another one leads; and the last leader.
 const BACK: Duration = Duration::from_secs(1);
 /// How long there may be no leader. It takes etcd a TTL and half a second to end a lease.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 pub async fn run(scene: Scene) -> Result<Verdict> {
-    let server = blocking(Server::start).await?;
-    let mut all = Candidates { timeline: scene.timeline.clone(), ..Candidates::default() };
+    let mut all = Candidates::new(scene).await?;
+    let mut stages = Stages::of(3);
 
-    all.enter(&scene, &server).await?;
-    let one = all.leader(None, "with one candidate", "what your code does first").await?;
+    all.enter("first").await?;
+    let one = all.leader("with one candidate", "what your code does first").await?;
     let begin = Instant::now();
-    all.enter(&scene, &server).await?;
-    all.enter(&scene, &server).await?;
-    writeln!(stdout(), "the first of three candidates leads; the TTL is {} s", TTL.as_secs())?;
-    while begin.elapsed() < UNDISTURBED {
-        let leaders = all.look().await?;
-        if leaders.iter().all(|leader| *leader != one) {
-            let what = "it has stopped leading, and nothing had happened";
-            return broken(what, "how long your code keeps the lock");
-        }
-    }
+    all.enter("second").await?;
+    all.watch_until(begin + THIRD).await?;
+    all.enter("third").await?;
+    writeln!(stdout(), "one of three candidates leads; the TTL is {} s", TTL.as_secs())?;
+    all.watch_until(begin + UNDISTURBED).await?;
 
     let look = "what etcd keeps of a leader that it does not hear from, and for how long";
     all.cut(one);
-    writeln!(stdout(), "the network is cut, between the first and the server")?;
-    let two = all.leader(Some(one), "after the leader was cut off", look).await?;
+    writeln!(stdout(), "the network is cut, between the {one} and the server")?;
+    let two = all.leader(&format!("after the {one} was cut off"), look).await?;
+    stages.pass()?;
+
     // Longer than opening a session may take: a candidate that opens one meanwhile must retry.
-    let away = Instant::now();
-    while away.elapsed() < TTL + REQUEST_TIMEOUT * 2 {
-        all.look().await?;
-    }
+    all.watch_until(Instant::now() + TTL + REQUEST_TIMEOUT * 2).await?;
     all.mend(one);
-    let back = Instant::now();
-    while back.elapsed() < BACK {
-        all.look().await?;
-    }
+    all.watch_until(Instant::now() + BACK).await?;
     all.kill(two).await;
-    writeln!(stdout(), "the first has its network back, and the second dies")?;
-    let three = all.leader(None, "after its death", look).await?;
+    writeln!(stdout(), "the {one} has its network back, and the {two} dies")?;
+    let three = all.leader(&format!("after the {two} died"), look).await?;
+    stages.pass()?;
+
     all.kill(three).await;
-    writeln!(stdout(), "the next leader dies, too")?;
+    writeln!(stdout(), "the {three} dies")?;
     let look = "what your code does when it has lost the lead";
-    all.leader(None, "with one that was cut off and is back", look).await?;
+    all.leader(&format!("with the {one}, which was cut off and is back"), look).await?;
+    all.watch_until(Instant::now() + BACK).await?;
+    stages.pass()?;
     held("there was always another leader, and never two at once")
 }
 
 /// The candidates that are alive.
-#[derive(Default)]
 struct Candidates {
+    scene: Scene,
+    server: Server,
     candidates: Vec<Candidate>,
-    entered: usize,
-    timeline: Timeline,
     /// The networks of the dead, cut for ever.
     dead: Vec<Proxy>,
-    /// Whether one that is alive has been cut off.
-    was_cut: bool,
+    /// Who says what: whether it leads.
+    tell: UnboundedSender<(&'static str, bool)>,
+    told: UnboundedReceiver<(&'static str, bool)>,
     /// For how long two say that they lead.
     two: Stopwatch,
+    /// Whether one of the last two was cut off.
+    late: bool,
 }
 
 struct Candidate {
-    number: usize,
-    state: Rc<State>,
+    name: &'static str,
     link: Proxy,
     task: JoinHandle<Result<()>>,
+    /// Whether it says that it leads.
+    leads: bool,
+    is_cut: bool,
     /// When it was cut off, if it has not yet said since then that it does not lead.
     cut: Option<Instant>,
 }
 
-/// What a candidate says, and whether it is cut off.
-struct State {
-    name: &'static str,
-    leads: Cell<bool>,
-    is_cut: Cell<bool>,
-    timeline: Timeline,
-}
-
-impl State {
-    fn draw(&self) {
-        let sign = match (self.leads.get(), self.is_cut.get()) {
-            (true, false) => LEADS,
-            (true, true) => CUT_LEADS,
-            (false, false) => FOLLOWS,
-            (false, true) => CUT_FOLLOWS,
-        };
-        self.timeline.note(self.name, sign);
-    }
-}
-
 impl Candidates {
+    async fn new(scene: Scene) -> Result<Candidates> {
+        let server = blocking(Server::start).await?;
+        let (tell, told) = unbounded_channel();
+        let (candidates, dead, two) = (Vec::new(), Vec::new(), Stopwatch::default());
+        Ok(Candidates { scene, server, candidates, dead, tell, told, two, late: false })
+    }
+
     /// Starts another candidate, on a network of its own.
-    async fn enter(&mut self, scene: &Scene, server: &Server) -> Result<()> {
-        let link = Proxy::to(server.address())?;
-        let state = Rc::new(State {
-            name: ["first", "second", "third"][self.entered],
-            leads: Cell::new(false),
-            is_cut: Cell::new(false),
-            timeline: self.timeline.clone(),
-        });
-        state.draw();
-        let said = Rc::clone(&state);
+    async fn enter(&mut self, name: &'static str) -> Result<()> {
+        let link = Proxy::to(self.server.address())?;
+        let (answer, client) = (self.scene.answer, connect_to(link.address()).await?);
+        let tell = self.tell.clone();
         let leads = move |leads| {
-            said.leads.set(leads);
-            said.draw();
+            let _ = tell.send((name, leads)); // nobody listens any more when the experiment is over
         };
-        let (answer, client) = (scene.answer, connect_to(link.address()).await?);
         let task = spawn_local(async move { stand(answer, &client, LOCK, TTL, leads).await });
-        self.entered += 1;
-        self.candidates.push(Candidate { number: self.entered, state, link, task, cut: None });
-        sleep(APART).await;
+        let one = Candidate { name, link, task, leads: false, is_cut: false, cut: None };
+        self.candidates.push(one);
+        self.scene.timeline.note(name, NOT);
         Ok(())
     }
 
     /// Ends a candidate as `kill -9` does: it sends nothing any more, not even that it ends.
-    async fn kill(&mut self, number: usize) {
-        for candidate in self.candidates.extract_if(.., |one| one.number == number) {
-            candidate.link.cut();
-            candidate.task.abort();
-            let _ = candidate.task.await; // that it was aborted
-            self.timeline.mark(candidate.state.name, DIES);
-            self.timeline.note(candidate.state.name, NOTHING);
-            self.dead.push(candidate.link);
+    async fn kill(&mut self, name: &str) {
+        self.scene.timeline.mark(name, DEAD);
+        self.scene.timeline.note(name, NOTHING);
+        for one in self.candidates.extract_if(.., |one| one.name == name) {
+            one.link.cut();
+            one.task.abort();
+            let _ = one.task.await; // that it was aborted
+            self.dead.push(one.link);
         }
     }
 
-    fn cut(&mut self, number: usize) {
-        self.was_cut = true;
-        for candidate in self.candidates.iter_mut().filter(|one| one.number == number) {
-            candidate.link.cut();
-            candidate.cut = Some(Instant::now());
-            candidate.state.is_cut.set(true);
-            candidate.state.draw();
+    fn cut(&mut self, name: &str) {
+        for one in self.candidates.iter_mut().filter(|one| one.name == name) {
+            one.link.cut();
+            (one.is_cut, one.cut) = (true, Some(Instant::now()));
+            one.draw(&self.scene);
         }
     }
 
-    fn mend(&self, number: usize) {
-        for candidate in self.candidates.iter().filter(|one| one.number == number) {
-            candidate.link.mend();
-            candidate.state.is_cut.set(false);
-            candidate.state.draw();
+    fn mend(&mut self, name: &str) {
+        for one in self.candidates.iter_mut().filter(|one| one.name == name) {
+            one.link.mend();
+            one.is_cut = false;
+            one.draw(&self.scene);
         }
     }
 
-    /// Waits until exactly one candidate leads, and it is not the `former` one.
-    async fn leader(
-        &mut self,
-        former: Option<usize>,
-        when: &str,
-        look: &'static str,
-    ) -> Result<usize> {
+    /// Waits until there is exactly one leader, and it is not cut off. Returns its name.
+    async fn leader(&mut self, when: &str, look: &'static str) -> Result<&'static str> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.look().await?[..] {
-                [one] if former != Some(one) => return Ok(one),
+            self.watch().await?;
+            let leaders: Vec<_> = self.leaders().collect();
+            match leaders[..] {
+                [one] if !one.is_cut => return Ok(one.name),
                 [] | [_] if Instant::now() > deadline => {
                     let what = format!("{when}, there was no new leader for {PATIENCE:?}");
                     return broken(what, look);
@@ -218,34 +191,76 @@ impl Candidates {
         }
     }
 
-    /// Returns the candidates that say that they lead, or *broken* if there were two for long.
-    async fn look(&mut self) -> Result<Vec<usize>> {
-        sleep(Duration::from_millis(20)).await;
-        for candidate in &mut self.candidates {
-            let what = "a candidate has come to an end";
-            check_running(&mut candidate.task, what, "what ends your code").await?;
-            // Its last renewal was sent before it was cut off.
-            if !candidate.state.leads.get()
-                && let Some(cut) = candidate.cut.take()
-                && cut.elapsed() > TTL + TOLERANCE
-            {
-                return broken(
-                    "a leader that was cut off said that it led for longer than a TTL",
-                    "what your code does between the loss of the session and leads(false)",
-                );
+    fn leaders(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(|one| one.leads)
+    }
+
+    async fn watch_until(&mut self, end: Instant) -> Result<()> {
+        while Instant::now() < end {
+            self.watch().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a moment, or until a candidate says something, and judges what is so then.
+    async fn watch(&mut self) -> Result<()> {
+        if let Ok(Some((name, leads))) = timeout(TOLERANCE / 10, self.told.recv()).await {
+            for one in self.candidates.iter_mut().filter(|one| one.name == name) {
+                let led = replace(&mut one.leads, leads);
+                one.draw(&self.scene);
+                if led && !leads {
+                    one.stops()?;
+                }
             }
         }
-        let leaders = self.candidates.iter().filter(|one| one.state.leads.get());
-        let leaders: Vec<usize> = leaders.map(|one| one.number).collect();
-        if let Some(time) = self.two.too_long(leaders.len() > 1, TOLERANCE, WRONG_LIMIT) {
-            let look = match self.was_cut {
+        for one in &mut self.candidates {
+            let what = format!("the {} has come to an end", one.name);
+            check_running(&mut one.task, &what, "what ends your code").await?;
+        }
+        let cut: Vec<bool> = self.leaders().map(|one| one.cut.is_some()).collect();
+        let two = cut.len() > 1;
+        if two {
+            self.late = cut.contains(&true);
+        }
+        if let Some(time) = self.two.too_long(two, TOLERANCE, WRONG_LIMIT) {
+            let look = match self.late {
                 true => "how a leader would learn that it is not the leader any more",
                 false => "how a candidate would learn that another one was faster",
             };
-            let time =
-                if time < WRONG_LIMIT { "a moment".to_owned() } else { format!("{time:.1?}") };
+            let time = if time < WRONG_LIMIT { "a moment" } else { "a second" };
             return broken(format!("for {time} there were two leaders at once"), look);
         }
-        Ok(leaders)
+        Ok(())
+    }
+}
+
+impl Candidate {
+    /// Judges a leader that says that it does not lead any more.
+    fn stops(&mut self) -> Result<()> {
+        match self.cut.take() {
+            // Its last renewal was sent before it was cut off.
+            Some(cut) if cut.elapsed() > TTL + TOLERANCE => broken(
+                format!(
+                    "the {} was cut off, and said for longer than a TTL that it led",
+                    self.name
+                ),
+                "what your code does between the loss of the session and leads(false)",
+            ),
+            None if !self.is_cut => broken(
+                format!("the {} has stopped leading, and nothing had happened", self.name),
+                "how long your code keeps the lock",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn draw(&self, scene: &Scene) {
+        let sign = match (self.leads, self.is_cut) {
+            (true, false) => LEADS,
+            (false, false) => NOT,
+            (true, true) => CUT_LEADS,
+            (false, true) => CUT_NOT,
+        };
+        scene.timeline.note(self.name, sign);
     }
 }
