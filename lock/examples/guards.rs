@@ -17,19 +17,19 @@ use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, no_argument, within};
 use etcd_client::{Client, Txn, TxnOp};
 use etcd_server::Server;
-use exercise::{Sign, Timeline};
+use exercise::{NOTHING, Sign, Timeline};
 use lock::{Guard, Mutex, Session};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 const TTL: Duration = Duration::from_secs(2);
-/// Between two writes, so that the picture has room for both.
-const PAUSE: Duration = Duration::from_millis(300);
+/// So that the picture shows what comes first.
+const PAUSE: Duration = Duration::from_millis(200);
 
 const WAITS: Sign = Sign('─', '-', "waits for the lock");
-const HAS: Sign = Sign('█', '#', "has the lock");
-const FROZEN: Sign = Sign('░', '.', "is frozen");
-const WRITES: Sign = Sign('▲', 'w', "writes");
+const HAS: Sign = Sign('█', '#', "has the lock, and has read");
+const FROZEN: Sign = Sign('▒', '%', "the same, frozen");
+const WRITES: Sign = Sign('W', 'W', "writes");
 
 fn main() -> Result<()> {
     no_argument(include_str!("guards.rs"));
@@ -45,26 +45,25 @@ fn main() -> Result<()> {
 
     let timeline = Timeline::default();
     timeline.note("first", WAITS);
-    timeline.note("second", WAITS);
     let mut first = one.block_on(Holder::enter(&etcd, &mut resources))?;
     timeline.note("first", HAS);
-    writeln!(stdout(), "the first holder has the lock and has read; now it is frozen")?;
+    timeline.note("first", FROZEN);
     // The first holder and its renewals run on runtime `one`. This runtime now stands still until
     // the next `block_on`, like a process that is paused.
-    timeline.note("first", FROZEN);
 
+    timeline.note("second", WAITS);
     let mut second = two.block_on(Holder::enter(&etcd, &mut resources))?;
     timeline.note("second", HAS);
-    writeln!(stdout(), "its lease ran out; the second holder has the lock and has read")?;
 
+    // Nothing has told the first that its lease ran out.
     sleep(PAUSE);
     timeline.mark("first", WRITES);
+    timeline.note("first", NOTHING);
     one.block_on(first.write(&mut resources))?;
     sleep(PAUSE);
     timeline.mark("second", WRITES);
     two.block_on(second.write(&mut resources))?;
-    write!(stdout(), "{timeline}")?;
-    writeln!(stdout(), "nothing has told the first that it has lost the lock\n")?;
+    writeln!(stdout(), "{timeline}")?;
 
     resources[3].number = two.block_on(number(&mut second.client))?;
     let mut counts = Vec::new();
