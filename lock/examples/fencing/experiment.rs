@@ -38,11 +38,11 @@ pub const EXERCISE: Exercise = Exercise {
 const TTL: Duration = Duration::from_secs(10);
 
 pub async fn run(scene: Scene) -> Result<Verdict> {
-    let mut client = scene.connect().await?;
+    let client = scene.connect().await?;
     let (paused, wire) = scene.connect_by_wire().await?;
     let (lock, key) = (scene.key("lock"), scene.key("number"));
-    within(REQUEST_TIMEOUT, client.put(&*key, "0", None)).await.context("put failed")?;
     let mut writers = Writers { client, paused, wire, answer: scene.answer, lock, key };
+    writers.put_zero().await?;
     // If that works, it is not worth a line.
     let write = round(async |_| writers.add_alone().await).await?;
 
@@ -52,23 +52,14 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         "the first is paused, and if it has the lock, its lease ends; then the second adds"
     )?;
     let (mut nth, mut refused) = (1, 0);
-    while let Some((writes, grown)) = round(async |_| writers.add_paused(nth, false).await).await? {
+    while let Some(Paused { writes, grown, steps }) =
+        round(async |_| writers.add_paused(nth, false).await).await?
+    {
         writeln!(
             stdout(),
             "paused before its request {nth}: {writes} written, the number grows by {grown}"
         )?;
-        if writes > grown {
-            // The others ended before it went on.
-            let mut steps = Steps::default();
-            if nth > 1 {
-                steps.add("first writer", format!("requests 1 to {}", nth - 1));
-            }
-            steps.add("etcd", "ends the lease");
-            steps.add("second writer", "adds 1");
-            steps.add("first writer", format!("request {nth} and on"));
-            write!(stdout(), "{steps}")?;
-        }
-        lost(writes, grown)?;
+        lost(writes, grown, &steps)?;
         refused += usize::from(writes < 2);
         nth += 1;
     }
@@ -78,8 +69,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         "its lease ends before each of its requests, and from then on the second adds before each one"
     )?;
     for nth in 1..=requests {
-        if let Some((writes, grown)) = round(async |_| writers.add_paused(nth, true).await).await? {
-            lost(writes, grown)?;
+        let paused = round(async |_| writers.add_paused(nth, true).await).await?;
+        if let Some(Paused { writes, grown, steps }) = paused {
+            lost(writes, grown, &steps)?;
         }
     }
     writeln!(stdout(), "the network loses the response to a write")?;
@@ -87,8 +79,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     held(format!("nothing was lost; of {requests} paused writers, etcd refused {refused}"))
 }
 
-fn lost(writes: i64, grown: i64) -> Result<()> {
+fn lost(writes: i64, grown: i64, steps: &Steps) -> Result<()> {
     if writes > grown {
+        write!(stdout(), "{steps}")?;
         return broken(
             format!(
                 "{writes} additions were written, the number grew by {grown} ({} lost)",
@@ -114,6 +107,14 @@ fn judge(who: &str, says: bool, has: bool) -> Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+/// What has happened while the first writer was paused.
+struct Paused {
+    /// How often the number was written, and by how much it has grown.
+    writes: i64,
+    grown: i64,
+    steps: Steps,
 }
 
 struct Writers {
@@ -187,49 +188,77 @@ impl Writers {
 
     /// Pauses the first writer before the `nth` of its requests, counted from 1, and then lets the
     /// second one add. With `again`, its lease ends in any case, and the second also adds before each
-    /// later request. Returns how often the number was written and by how much it has grown, or `None`
-    /// if the first sends fewer requests.
-    async fn add_paused(&mut self, nth: usize, again: bool) -> Result<Option<(i64, i64)>> {
+    /// later request. Returns `None` if the first sends fewer requests.
+    async fn add_paused(&mut self, nth: usize, again: bool) -> Result<Option<Paused>> {
+        self.put_zero().await?;
         let before = self.read().await?;
         let (mut first, session) = self.start_first().await?;
-        let mut call = tokio::select! {
-            call = request(&mut self.wire, nth) => call.context("the writer has no client")?,
-            says = &mut first => {
-                says?.or_else(gave_up)?;
-                return Ok(None);
-            }
-        };
-        // The pause changes nothing in what the writer sends next. So the experiment need not
-        // wait for the TTL and revokes the lease, as etcd does with a lease that has run out.
-        let leases = if again { vec![session.lease()] } else { self.queue().await? };
-        self.revoke(leases).await?;
-        let (mut adds, mut long) = (0, Duration::ZERO);
+        let (mut steps, mut requests, mut adds) = (Steps::default(), 0, 0);
         let says = loop {
-            let since = Instant::now();
-            let session = Session::open(&self.client, TTL).await?;
-            let says = self.start(&self.client, session).await?.or_else(gave_up)?;
-            if !says {
-                return refuses("the second writer, which had the lock,");
-            }
-            adds += 1;
-            long = long.max(since.elapsed());
-            drop(call);
-            if !again {
-                self.wire.open();
-                break first.await?;
-            }
-            call = tokio::select! {
+            let call = tokio::select! {
                 call = self.wire.request() => call.context("the writer has no client")?,
                 says = &mut first => break says?,
             };
+            requests += 1;
+            if requests == nth {
+                // The pause changes nothing in what the writer sends next. So the experiment need not
+                // wait for the TTL and revokes the lease, as etcd does with a lease that has run out.
+                let leases = if again { vec![session.lease()] } else { self.queue().await? };
+                if !leases.is_empty() {
+                    self.revoke(leases).await?;
+                    steps.add("etcd", "ends its lease");
+                }
+            }
+            if requests == nth || again && requests > nth {
+                let number = self.add_second().await?;
+                steps.add("second", format!("adds 1: {number}"));
+                adds += 1;
+            }
+            if let Some(what) = self.pass(call).await? {
+                steps.add("first", what);
+            }
         };
-        ensure!(long < REQUEST_TIMEOUT / 2, "the second writer takes too long: {long:.1?}");
+        if requests < nth {
+            says.or_else(gave_up)?;
+            return Ok(None);
+        }
         let now = self.read().await?;
         let (writes, grown) = (now.writes - before.writes, now.number - before.number);
         if let (Ok(says), true) = (says, writes <= grown) {
             judge("the first writer", says, writes > adds)?;
         }
-        Ok(Some((writes, grown)))
+        Ok(Some(Paused { writes, grown, steps }))
+    }
+
+    /// Lets the second writer add. Returns the number.
+    async fn add_second(&mut self) -> Result<i64> {
+        let since = Instant::now();
+        let session = Session::open(&self.client, TTL).await?;
+        let says = self.start(&self.client, session).await?.or_else(gave_up)?;
+        if !says {
+            return refuses("the second writer, which had the lock,");
+        }
+        let long = since.elapsed();
+        ensure!(long < REQUEST_TIMEOUT / 2, "the second writer takes too long: {long:.1?}");
+        Ok(self.read().await?.number)
+    }
+
+    /// Lets a request of the first writer pass. Returns what it has done.
+    async fn pass(&mut self, call: PausedRequest) -> Result<Option<String>> {
+        let is_get = self.wire.sent().last_is("Range");
+        let (before, queue) = (self.read().await?, self.queue().await?);
+        let Some(_response) = call.response().await else {
+            return Ok(None); // given up
+        };
+        let (now, longer) = (self.read().await?, self.queue().await?.len());
+        Ok(match () {
+            () if now.writes > before.writes => Some(format!("put {}", now.number)),
+            () if longer > queue.len() => Some("lock".to_owned()),
+            () if longer < queue.len() => Some("unlock".to_owned()),
+            () if is_get => Some(format!("get {}", now.number)),
+            () if !queue.is_empty() => Some("txn".to_owned()), // that has changed nothing
+            () => None,
+        })
     }
 
     /// The response to this request, counted from 1, never arrives.
@@ -259,6 +288,13 @@ impl Writers {
         Ok(())
     }
 
+    async fn put_zero(&mut self) -> Result<()> {
+        within(REQUEST_TIMEOUT, self.client.put(&*self.key, "0", None))
+            .await
+            .context("put failed")?;
+        Ok(())
+    }
+
     async fn read(&mut self) -> Result<Number> {
         read(&mut self.client, &self.key).await
     }
@@ -277,14 +313,6 @@ fn refuses<T>(who: &str) -> Result<T> {
         format!("{who} says that it has not added"),
         "the condition under which your code writes",
     )
-}
-
-/// Lets all requests pass before the `nth`, and returns that one, paused.
-async fn request(wire: &mut Wire, nth: usize) -> Option<PausedRequest> {
-    for _ in 1..nth {
-        drop(wire.request().await?);
-    }
-    wire.request().await
 }
 
 /// The number, how often it was written, and its lease.
