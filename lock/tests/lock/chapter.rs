@@ -61,40 +61,15 @@ const VERDICTS: &[(&str, &str)] = &[
     ("leader wrong_turns", "broken: the first has stopped leading, and nothing had happened"),
 ];
 
-/// Those of them that are tried each time.
-const OFTEN: [&str; 10] = [
-    "fencing solution",
-    "fencing right_number",
-    "fencing wrong_alive",
-    "fencing wrong_early",
-    "fencing wrong_error",
-    "leader solution",
-    "leader right_campaign",
-    "leader wrong_put",
-    "leader wrong_second",
-    "leader wrong_turns",
-];
-
 #[test]
 fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
-    let often = VERDICTS.iter().filter(|(answer, _)| OFTEN.contains(answer)).copied();
-    judge(&often.collect::<Vec<_>>())
-}
-
-#[test]
-#[ignore = "takes minutes; .ci/run runs it"]
-fn judges_every_answer() -> Result<()> {
-    judge(VERDICTS)
-}
-
-fn judge(verdicts: &[(&str, &str)]) -> Result<()> {
     testing::exercises(
         include_str!("../../README.md"),
         &[
             include_str!("../../examples/fencing/experiment.rs"),
             include_str!("../../examples/leader/experiment.rs"),
         ],
-        verdicts,
+        VERDICTS,
     )
 }
 
