@@ -62,6 +62,7 @@ fn main() -> Result<()> {
     one.block_on(first.write(&mut resources))?;
     sleep(PAUSE);
     timeline.mark("second", WRITES);
+    timeline.note("second", NOTHING);
     two.block_on(second.write(&mut resources))?;
     writeln!(stdout(), "{timeline}")?;
 
