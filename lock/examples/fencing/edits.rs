@@ -41,4 +41,14 @@ exercise::edits! {
     };
     // No limit: a lost response is waited for for ever.
     wrong_patient: { within(REQUEST_TIMEOUT, client.txn(put)).await } => { client.txn(put).await };
+    // It writes also when etcd has refused.
+    wrong_else: { let put = } => { let anyway = TxnOp::put(key, more.clone(), None); let put = },
+        { .and_then([TxnOp::put(key, more, None)]) }
+        => { .and_then([TxnOp::put(key, more, None)]).or_else([anyway]) };
+    // It goes by the unlock: the lock may be lost after the write.
+    wrong_unlock: { guard.unlock().await?; } => { let ours = guard.unlock().await?; },
+        { Ok(response.succeeded()) } => { let _ = response; Ok(ours) };
+    // The condition is always true.
+    wrong_exists: { [guard.is_owner()] }
+        => { [etcd_client::Compare::version(key, etcd_client::CompareOp::Greater, 0)] };
 }

@@ -18,8 +18,8 @@ use edits::*;
 
 answers! {
     solution, mistake, right_both, right_number, wrong_alive, wrong_anyway, wrong_asks,
-    wrong_early, wrong_error, wrong_forget, wrong_lease, wrong_patient, wrong_sure,
-    wrong_unlocked, wrong_unsure,
+    wrong_early, wrong_else, wrong_error, wrong_exists, wrong_forget, wrong_lease, wrong_patient,
+    wrong_sure, wrong_unlock, wrong_unlocked, wrong_unsure,
 }
 
 fn main() -> ExitCode {

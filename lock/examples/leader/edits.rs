@@ -33,4 +33,11 @@ exercise::edits! {
     wrong_leave: { leads(false); } => { leads(false); std::future::pending::<()>().await; };
     // One that was cut off tries to come back once, while it is still cut off.
     wrong_once: { eprintln!("not a candidate: {error:#}"); } => { return Err(error); };
+    // Leads for a while, whatever the session says.
+    wrong_term: { session.lost().await; } => { let _ = tokio::time::timeout(2 * ttl, session.lost()).await; };
+    // Waits a little longer, to be sure.
+    wrong_grace: { session.lost().await; } => { session.lost().await; sleep(ttl / 2).await; };
+    // Each has a lock of its own.
+    wrong_own: { Mutex::new(&session, lock) }
+        => { Mutex::new(&session, format!("{lock}/{}", session.lease())) };
 }

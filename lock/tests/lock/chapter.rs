@@ -28,11 +28,14 @@ const VERDICTS: &[(&str, &str)] = &[
         "fencing wrong_error",
         "broken: a writer that got no response says that it has not added, and it has",
     ),
+    ("fencing wrong_else", "broken: the first writer says that it has not added, and it has"),
+    ("fencing wrong_exists", LOST),
     ("fencing wrong_forget", "broken: a writer that was not paused has not unlocked"),
     ("fencing wrong_lease", "broken: the number is on a lease: when that ends, the number is gone"),
     ("fencing wrong_patient", "broken: the response that was lost is still waited for after 3s"),
     ("fencing wrong_sure", "broken: the first writer says that it has added, and it has not"),
     ("fencing wrong_unlocked", "broken: 5 additions were written, the number grew by 4 (1 lost)"),
+    ("fencing wrong_unlock", "broken: the first writer says that it has not added, and it has"),
     (
         "fencing wrong_unsure",
         "broken: a writer that was not paused says that it has not added, and it has",
@@ -44,12 +47,17 @@ const VERDICTS: &[(&str, &str)] = &[
     ("leader wrong_close", TWO),
     ("leader wrong_drop", TWO),
     ("leader wrong_early", TWO),
+    (
+        "leader wrong_grace",
+        "broken: the first was cut off, and said for longer than a TTL that it led",
+    ),
     ("leader wrong_leave", NO_FIRST),
     (
         "leader wrong_once",
         "broken: it has given up: cannot open a session: no answer within 1s (the request \
                  may still have been carried out)",
     ),
+    ("leader wrong_own", TWO),
     ("leader wrong_put", TWO),
     ("leader wrong_same", NO_FIRST),
     (
@@ -57,6 +65,7 @@ const VERDICTS: &[(&str, &str)] = &[
         "broken: the first was cut off, and said for longer than a TTL that it led",
     ),
     ("leader wrong_stay", NO_SECOND),
+    ("leader wrong_term", "broken: the second has stopped leading, and nothing had happened"),
     ("leader wrong_ttl", NO_SECOND),
     ("leader wrong_turns", "broken: the first has stopped leading, and nothing had happened"),
 ];
