@@ -98,6 +98,17 @@ fn a_report_that_fails_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_page_quotes_the_board() -> Result<()> {
+    let (page, board) = (include_str!("../BOARD.md"), include_str!("../examples/board.rs"));
+    let quotes = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+    for quote in quotes {
+        ensure!(board.contains(quote.trim()), "{quote}");
+    }
+    ensure!(board.lines().count() <= 150, "the board is for reading");
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_board_misses_nothing() -> Result<()> {
     let mut server = Server::start()?;
