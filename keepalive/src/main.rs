@@ -28,7 +28,8 @@ async fn main() -> Result<()> {
     let mut renewals = 0;
     while renewals < 4 {
         sleep(Duration::from_secs(lease.ttl().unsigned_abs()) / 3).await;
-        let Ok(ttl) = renew(&mut stream).await else {
+        let left = within(REQUEST_TIMEOUT, client.lease_time_to_live(lease.id(), None)).await;
+        let (Ok(left), Ok(ttl)) = (left, renew(&mut stream).await) else {
             // The stream is lost, the lease not yet: a renewal on a new stream can save it.
             reconnect(&client).await.context("renewal failed")?;
             stream = open(&mut client, lease.id()).await?;
@@ -36,7 +37,7 @@ async fn main() -> Result<()> {
         };
         // For etcd a lost lease is no error. The response has a TTL of 0.
         ensure!(ttl > 0, "the lease is lost");
-        writeln!(stdout(), "ttl: {ttl}")?;
+        writeln!(stdout(), "ttl: {}, renewed: {ttl}", left.ttl())?;
         renewals += 1;
     }
 

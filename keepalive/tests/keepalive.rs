@@ -59,7 +59,7 @@ async fn ends_when_the_lease_is_lost() -> Result<()> {
     for loses_stream in [false, true] {
         let network = Proxy::to(server.address())?;
         let keepalive = Program::start(program_with(&network.address().to_string(), "keepalive")?)?;
-        keepalive.expect("ttl: 5")?;
+        keepalive.expect("ttl: 3, renewed: 5")?;
         let mut client = Client::connect([server.endpoint()], None).await?;
         let foo = client.get("foo", None).await?;
         client.lease_revoke(foo.kvs().first().context("no foo")?.lease()).await?;

@@ -1,4 +1,4 @@
-//! Puts a key on a lease, and waits until etcd deletes the key with the lease.
+//! Puts a key on a lease, shows how the TTL runs down, and waits until etcd deletes the key.
 //!
 //! ```text
 //! cargo run -p lease
@@ -9,6 +9,7 @@ use std::io::{Write, stdout};
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, connect, deleted, no_argument, within};
 use etcd_client::PutOptions;
+use tokio::time::{Duration, interval};
 
 const TTL: i64 = 5; // seconds
 
@@ -27,6 +28,20 @@ async fn main() -> Result<()> {
         .await
         .context("put failed")?;
     writeln!(stdout(), "foo is set, for {} seconds", lease.ttl())?;
+
+    // etcd rounds down: in the first second, 4 are left. What is lost on the way leaves a gap: the
+    // TTL runs down without us.
+    write!(stdout(), "ttl:")?;
+    let mut every_second = interval(Duration::from_secs(1));
+    for _ in 0..lease.ttl() {
+        every_second.tick().await;
+        let asked = client.lease_time_to_live(lease.id(), None);
+        if let Ok(left) = within(REQUEST_TIMEOUT, asked).await {
+            write!(stdout(), " {}", left.ttl())?;
+            stdout().flush()?;
+        }
+    }
+    writeln!(stdout())?;
 
     // No limit, as only etcd knows when: it looks for expired leases every half second, so
     // the key goes a little late, never early.
