@@ -6,8 +6,10 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-/// The exercises in reading order: the chapter, which is the package, and the name.
-pub const COURSE: [(&str, &str); 8] = [
+use crate::all_work;
+
+/// The exercises in reading order: the package, which is the chapter, and the name.
+pub const COURSE: [(&str, &str); 9] = [
     ("put-get", "counter"),
     ("put-get", "pages"),
     ("watch", "reload"),
@@ -16,6 +18,7 @@ pub const COURSE: [(&str, &str); 8] = [
     ("keepalive", "heartbeat"),
     ("lock", "fencing"),
     ("lock", "leader"),
+    ("exercise", "roster"),
 ];
 
 /// The workspace.
@@ -23,16 +26,15 @@ pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Says what there is to do for somebody whose answer has held.
 pub(crate) fn next(name: &str) -> String {
-    let mut rest = COURSE.iter().skip_while(|(_, other)| *other != name);
-    let folder = rest.next().map(|(chapter, name)| format!("{chapter}/examples/{name}"));
-    let solution = format!("{}/solution.rs", folder.unwrap_or_default());
+    let mut rest = all_work().into_iter().skip_while(|work| work.name != name);
+    let this = rest.next();
     let next = match rest.next() {
-        Some((chapter, name)) => format!("next: cargo run -p {chapter} --example {name}"),
+        Some(work) => format!("next: {}", work.command()),
         None => "that was the last exercise".to_owned(),
     };
-    match Path::new(ROOT).join(&solution).exists() {
-        true => format!("compare it with {solution}; {next}"),
-        false => next,
+    match this.filter(|work| work.file("solution.rs").exists()) {
+        Some(work) => format!("compare it with {}/solution.rs; {next}", work.folder()),
+        None => next,
     }
 }
 

@@ -29,9 +29,15 @@ impl Work {
         format!("cargo run -p {} --example {}", self.chapter, self.name)
     }
 
+    /// Returns the folder with its files, from the workspace on.
+    pub fn folder(self) -> String {
+        let package = if self.chapter == "exercise" { "common/exercise" } else { self.chapter };
+        format!("{package}/examples/{}", self.name)
+    }
+
     /// Returns the path of a file of the exercise, such as `yours.rs`.
     pub fn file(self, name: &str) -> PathBuf {
-        Path::new(ROOT).join(self.chapter).join("examples").join(self.name).join(name)
+        Path::new(ROOT).join(self.folder()).join(name)
     }
 
     /// Returns the path of a file about the work, below the target folder.

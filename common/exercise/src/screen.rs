@@ -273,7 +273,7 @@ mod tests {
 
     fn screen(students: usize, look: Look) -> Screen {
         let row = |number| {
-            let mut row = Row::new(&format!("student{number}"), 8);
+            let mut row = Row::new(&format!("student{number}"), crate::COURSE.len());
             row.here = number == 1;
             row.cells[0] = Cell { held: Some(true), runs: 3, running: false };
             row.cells[1] = Cell { held: Some(false), runs: 1, running: number == 1 };
@@ -289,14 +289,14 @@ mod tests {
     fn a_board_fits_into_any_terminal() {
         let wide = "\
 2 students, 1 here (*)
-          counter     pages       reload      tidy        registry    heartbeat   fencing     leader
+          counter     pages       reload      tidy        registry    heartbeat   fencing     leader      roster
 *student1 held 3      runs 2
  student2 held 3      broken 1
- held     2           0           0           0           0           0           0           0";
+ held     2           0           0           0           0           0           0           0           0";
         let board = screen(2, PLAIN).board(120, 30);
         let trimmed: Vec<_> = board.lines().map(str::trim_end).collect();
         assert_eq!(trimmed.join("\n"), wide);
-        assert!(screen(2, PLAIN).board(80, 30).contains("*student1 +3      ~2 "));
+        assert!(screen(2, PLAIN).board(80, 30).contains("*student1 +3     ~2 "));
         assert!(
             screen(300, PLAIN).board(80, 24).contains("300 students, 1 here (*), page 1 of 15")
         );

@@ -35,6 +35,11 @@ impl Sent {
         self.with(|names| names.iter().filter(|sent| *sent == name).count())
     }
 
+    /// Returns the first so many.
+    pub fn first(&self, count: usize) -> Vec<String> {
+        self.with(|names| names.iter().take(count).cloned().collect())
+    }
+
     /// Whether the last one has this name.
     pub fn last_is(&self, name: &str) -> bool {
         self.with(|names| names.last().is_some_and(|last| last == name))

@@ -109,6 +109,59 @@ fn the_page_quotes_the_board() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
+    let held = "held: the board was always what etcd had";
+    let gap = "broken: a change was missed: 3s later david is not on the board";
+    let quiet = "broken: it gets one list after another, while nothing changes";
+    let compacted = "broken: a change was missed: 3s later henry is not on the board";
+    let missing = "broken: for a moment anna was not on the board, and she had not gone";
+    testing::exercises(
+        include_str!("../BOARD.md"),
+        &[include_str!("../examples/roster/experiment.rs")],
+        &[
+            ("roster solution", held),
+            ("roster right_bell", held),
+            ("roster right_late", held),
+            ("roster right_resume", held),
+            ("roster right_same", held),
+            ("roster wrong_now", gap),
+            ("roster wrong_merge", "broken: finn has gone, and is on the board 3s later"),
+            ("roster wrong_failed", missing),
+            ("roster wrong_begins", compacted),
+            ("roster wrong_delete", "broken: carla has \"\" on the board, which nobody has put"),
+            ("roster wrong_empty", missing),
+            (
+                "roster wrong_end",
+                "broken: it has given up: connection lost (the request may still have been \
+                 carried out)",
+            ),
+            (
+                "roster wrong_event",
+                "broken: a change was missed: 3s later ben has 6, the board has 2",
+            ),
+            ("roster wrong_first", "broken: ben had 6 on the board, and then 5"),
+            (
+                "roster wrong_folder",
+                "broken: class-2025/zoe is on the board, which is not below class/",
+            ),
+            ("roster wrong_history", quiet),
+            ("roster wrong_key", "broken: a change was missed: 3s later emma is not on the board"),
+            ("roster wrong_newest", quiet),
+            ("roster wrong_poll", quiet),
+            ("roster wrong_resume", gap),
+            ("roster wrong_silence", compacted),
+            ("roster wrong_stays", "broken: carla has gone, and is on the board 3s later"),
+        ],
+    )
+}
+
+#[test]
+#[ignore = "yours.rs is for students to edit"]
+fn untouched_exercises_print_what_the_page_shows() -> Result<()> {
+    testing::follow_untouched(include_str!("../BOARD.md"))
+}
+
 #[tokio::test]
 async fn the_board_misses_nothing() -> Result<()> {
     let mut server = Server::start()?;

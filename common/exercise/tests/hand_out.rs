@@ -29,7 +29,7 @@ fn a_hand_out_has_no_answers() -> Result<()> {
     for work in all_work() {
         let solution = fs::read_to_string(work.file("solution.rs"))?;
         let mistake = fs::read_to_string(work.file("mistake.rs"))?;
-        let there = copy.join(work.chapter).join("examples").join(work.name);
+        let there = copy.join(work.folder());
         ensure!(fs::read_to_string(there.join("yours.rs"))? == mistake, "{}", work.name);
         let main = fs::read_to_string(there.join("main.rs"))?;
         ensure!(main.contains("answers! { mistake }") && !main.contains("solution;"), "{main}");

@@ -1,0 +1,13 @@
+//! The exercise `roster` with the answer in `yours.rs`.
+
+#[macro_use]
+mod experiment;
+mod yours;
+
+use std::process::ExitCode;
+
+answers! { yours }
+
+fn main() -> ExitCode {
+    exercise::run(experiment::EXERCISE, ANSWERS, experiment::run)
+}
