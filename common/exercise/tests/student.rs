@@ -54,3 +54,19 @@ fn progress_lists_all_exercises_and_throws_nothing_away_unasked() -> Result<()> 
     ensure!(status == Some(2) && shown.contains("; usage: cargo progress"), "{shown}");
     Ok(())
 }
+
+#[test]
+fn a_machine_is_ready_or_something_is_missing() -> Result<()> {
+    let server = Server::start()?;
+    let ready = |endpoint: &str| -> Result<_> {
+        let output = program_with(endpoint, "examples/ready")?.output()?;
+        Ok((output.status.code(), String::from_utf8(output.stdout)?))
+    };
+    let (status, shown) = ready(&server.endpoint())?;
+    ensure!(status == Some(0) && shown.ends_with("\nready\n"), "{shown}");
+    let (status, shown) = ready("127.0.0.1:1")?;
+    let missing = "\nmissing  cannot reach etcd at 127.0.0.1:1: connection refused ";
+    ensure!(status == Some(1) && shown.contains(missing), "{shown}");
+    ensure!(shown.ends_with("\nnot ready\n"), "{shown}");
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Says whether this machine is ready for a lesson, or what is missing.
+//!
+//! ```text
+//! cargo ready
+//! ```
+//!
+//! It first builds all programs. That takes minutes and needs a network, but only once.
+
+use std::env;
+use std::io::{Write, stdout};
+use std::net::TcpStream;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use common::{Failover, REQUEST_TIMEOUT, connect_through, connect_to, no_argument, within};
+use etcd_server::Server;
+use tokio::task::spawn_blocking;
+
+/// The workspace.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode> {
+    no_argument(include_str!("ready.rs"));
+    let checks = [
+        spawn_blocking(programs).await?,
+        own_etcd().await.context("no etcd can be started here"),
+        chapters_etcd().await,
+    ];
+    for check in &checks {
+        match check {
+            Ok(what) => writeln!(stdout(), "ok       {what}")?,
+            Err(error) => writeln!(stdout(), "missing  {error:#}")?,
+        }
+    }
+    let ready = checks.iter().all(Result::is_ok);
+    writeln!(stdout(), "{}", if ready { "ready" } else { "not ready" })?;
+    Ok(ExitCode::from(u8::from(!ready)))
+}
+
+/// Builds all that is used in a lesson.
+fn programs() -> Result<String> {
+    let begin = Instant::now();
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    let status = cargo.args(["build", "--all-targets"]).current_dir(ROOT).status();
+    ensure!(
+        status.context("cannot run cargo")?.success(),
+        "the build has failed; its error is above. In the lesson, work with a neighbour"
+    );
+    Ok(format!("all programs are built, just now in {} s", begin.elapsed().as_secs()))
+}
+
+/// Starts an etcd as the exercises do, and uses it.
+async fn own_etcd() -> Result<String> {
+    let server = spawn_blocking(Server::start).await??;
+    let mut client = connect_to([server.address().to_string()]).await?;
+    within(REQUEST_TIMEOUT, client.put("testkey", "testvalues", None)).await?;
+    let status = within(REQUEST_TIMEOUT, client.status()).await?;
+    Ok(format!("etcd {} runs here", status.version()))
+}
+
+/// Looks at the etcd that the chapters use. Starts none.
+async fn chapters_etcd() -> Result<String> {
+    let named = env::var("ETCDCTL_ENDPOINTS").ok().filter(|named| !named.is_empty());
+    let local = format!("127.0.0.1:{}", env::var("ETCD_LOCAL_PORT").unwrap_or("2379".to_owned()));
+    if named.is_none() && TcpStream::connect(&local).is_err() {
+        return Ok(format!("{local} is free: the first chapter starts an etcd there"));
+    }
+    connect_through(Failover::default()).await?;
+    Ok(format!("the chapters use the etcd at {}", named.unwrap_or(local)))
+}
