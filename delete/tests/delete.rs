@@ -13,6 +13,8 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let says = |counted, removed| {
         format!("broken: tidy says that it removed {counted}, etcd has removed {removed}")
     };
+    let running: Vec<String> = (10..=16).map(|number| format!("jobs/{number}")).collect();
+    let running = running.join(", ");
     let taken = |what| format!("broken: what was not done, or no job at all, is gone: {what}");
     testing::exercises(
         include_str!("../README.md"),
@@ -25,20 +27,28 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("tidy wrong_again", &says(3, 4)),
             ("tidy wrong_all", left),
             ("tidy wrong_back", "broken: tidy itself has put jobs/2, jobs/4"),
-            ("tidy wrong_below", &taken("jobs/10")),
+            ("tidy wrong_begins", &taken("jobs/8")),
+            ("tidy wrong_below", &taken(&running)),
+            ("tidy wrong_case", &taken("jobs/9")),
+            ("tidy wrong_contains", &taken("jobs/7, jobs/8")),
             ("tidy wrong_count", &says(4, 2)),
             ("tidy wrong_create", "broken: newer values were destroyed: jobs/2"),
-            ("tidy wrong_every", &taken("jobs/10, jobs/5, jobs/6")),
+            (
+                "tidy wrong_every",
+                &taken(&format!("{running}, jobs/5, jobs/6, jobs/7, jobs/8, jobs/9")),
+            ),
             ("tidy wrong_fresh", both),
             ("tidy wrong_look", "broken: newer values were destroyed: jobs/2"),
             ("tidy wrong_partial", &says(3, 4)),
+            ("tidy wrong_limit", "broken: of 4 jobs that stayed done, 1 are still there"),
+            ("tidy wrong_mine", &says(4, 3)),
             (
                 "tidy wrong_patient",
-                "broken: the response that was lost is still waited for after 5s",
+                "broken: what the network has lost is still waited for after 5s",
             ),
             ("tidy wrong_prefix", &taken("jobs-old/1, jobs2/1")),
             ("tidy wrong_refused", "broken: it has given up: the job has changed"),
-            ("tidy wrong_running", &taken("jobs/6")),
+            ("tidy wrong_running", &taken("jobs/6, jobs/7, jobs/8, jobs/9")),
             ("tidy wrong_stop", "broken: of 2 jobs that stayed done, 1 are still there"),
             ("tidy wrong_store", left),
             ("tidy wrong_version", "broken: newer values were destroyed: jobs/4"),

@@ -11,6 +11,8 @@ fn prints_what_the_readme_shows() -> Result<()> {
 #[test]
 fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let right = "held: nothing was lost, and nothing was added twice";
+    let mine = "broken: the request was lost, and another program added 1: add says that it has added 1, \
+                and it has not";
     let lost = "broken: 8 clients added 400, the counter says 50 (350 updates lost)";
     let overtaken = "broken: another program added 10 and you added 1, the counter says 1";
     let in_vain = "broken: 20 requests have not added 1, and nobody else has written the counter, only \
@@ -44,6 +46,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("counter wrong_first", lost),
             ("counter wrong_later", lost),
             ("counter wrong_lock", overtaken),
+            ("counter wrong_mine", mine),
             ("counter wrong_mutex", overtaken),
             (
                 "counter wrong_once",
@@ -54,6 +57,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: what the network has lost is still waited for after 5s",
             ),
             ("counter wrong_refused", "broken: it has given up: another client was faster"),
+            ("counter wrong_same", mine),
             (
                 "counter wrong_silent",
                 "broken: the request was lost: add says that it has added 1, and it has not",

@@ -104,7 +104,7 @@ where
     let report = if name == "yours" { Report::begin(exercise.name) } else { None };
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let verdict = runtime.block_on(judge(&scene, experiment))?;
-    write!(stdout(), "{}", scene.timeline)?;
+    write!(stdout(), "{}", scene.pictures(&verdict))?;
     writeln!(stdout(), "{verdict}")?;
     if let (Verdict::Held(_), "yours") = (&verdict, name) {
         writeln!(stdout(), "{}", course::next(exercise.name))?;

@@ -1,4 +1,4 @@
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::env;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use common::{Failover, REQUEST_TIMEOUT, connect, connect_through, within};
 use etcd_client::{Client, DeleteOptions};
 
-use crate::Timeline;
 use crate::wire::{self, Wire};
+use crate::{Steps, Timeline, Verdict};
 
 /// Where an experiment takes place.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ pub struct Scene {
     pub answer: &'static str,
     /// The picture that is shown before the verdict, if anything has been noted.
     pub timeline: Timeline,
+    /// The picture that is shown before *broken*, if any.
+    steps: Rc<RefCell<Steps>>,
     /// The prefix of all keys of this run.
     prefix: String,
     /// Whether the experiment has used a server that is not its own.
@@ -36,7 +38,13 @@ impl Scene {
         // A random number, so that no server has to give one.
         let run = RandomState::new().hash_one(());
         let prefix = format!("{}/{exercise}/{run:016x}/", below.trim_end_matches('/'));
-        Ok(Scene { answer, timeline: Timeline::default(), prefix, shared: Rc::default() })
+        Ok(Scene {
+            answer,
+            prefix,
+            timeline: Timeline::default(),
+            steps: Rc::default(),
+            shared: Rc::default(),
+        })
     }
 
     /// Returns the full name of a key of this run.
@@ -47,6 +55,20 @@ impl Scene {
     /// Returns the name without the prefix, as the experiment prints it: it is the same at each run.
     pub fn shown<'a>(&self, key: &'a str) -> &'a str {
         key.strip_prefix(&self.prefix).unwrap_or(key)
+    }
+
+    /// Shows what came after what, if the verdict is *broken*. A later call replaces it, as when a round
+    /// is played again.
+    pub fn show(&self, steps: Steps) {
+        self.steps.replace(steps);
+    }
+
+    /// Returns the pictures that belong to this verdict.
+    pub(crate) fn pictures(&self, verdict: &Verdict) -> String {
+        match verdict {
+            Verdict::Held(_) => self.timeline.to_string(),
+            Verdict::Broken { .. } => format!("{}{}", self.timeline, self.steps.borrow()),
+        }
     }
 
     /// Connects to the chapters' etcd.

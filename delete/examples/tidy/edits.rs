@@ -53,6 +53,25 @@ exercise::edits! {
             within(REQUEST_TIMEOUT, client.txn(delete)).await?
         }
     }; };
+    // It takes the delete for its own.
+    wrong_mine: { .await.context("txn failed")?; } => { .await; },
+        { let response = } => { let again = delete.clone(); let response = },
+        { removed += i64::from(response.succeeded()); } => {
+            match response {
+                Ok(response) => removed += i64::from(response.succeeded()),
+                Err(_) => {
+                    within(REQUEST_TIMEOUT, client.txn(again)).await?;
+                    removed += 1;
+                }
+            }
+        };
+    // Other values than the one that it was asked for.
+    wrong_begins: { job.value() == b"done" } => { job.value().starts_with(b"done") };
+    wrong_contains: { job.value() == b"done" } => { job.value_str()?.contains("done") };
+    wrong_case: { job.value() == b"done" } => { job.value().eq_ignore_ascii_case(b"done") };
+    // The first jobs only.
+    wrong_limit: { let below = GetOptions::new().with_prefix(); }
+        => { let below = GetOptions::new().with_prefix().with_limit(10); };
     // No limit: a lost response is waited for for ever.
     wrong_patient: { within(REQUEST_TIMEOUT, client.txn(delete)).await }
         => { client.txn(delete).await };

@@ -34,11 +34,20 @@ pub const EXERCISE: Exercise = Exercise {
 const DONE: [&str; 2] = ["jobs/1", "jobs/3"];
 /// These jobs are done, and are started again meanwhile.
 const AGAIN: [&str; 2] = ["jobs/2", "jobs/4"];
-/// Other keys and values.
-const OTHERS: [(&str, &str); 5] = [
+/// Other keys and values. Many of them come before the last job that is done.
+const OTHERS: [(&str, &str); 14] = [
     ("jobs/10", "running"),
+    ("jobs/11", "running"),
+    ("jobs/12", "running"),
+    ("jobs/13", "running"),
+    ("jobs/14", "running"),
+    ("jobs/15", "running"),
+    ("jobs/16", "running"),
     ("jobs/5", "running"),
     ("jobs/6", "failed"),
+    ("jobs/7", "not done"),
+    ("jobs/8", "done soon"),
+    ("jobs/9", "Done"),
     ("jobs-old/1", "done"),
     ("jobs2/1", "done"),
 ];
@@ -51,7 +60,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let mut requests = 0;
     loop {
         let (counted, fault) = round(async |_| {
-            let (counted, fault) = jobs.run(requests + 1, false).await?;
+            let (counted, fault) = jobs.run(requests + 1, Fault::StartsAgain).await?;
             Ok((counted.or_else(gave_up)?, fault))
         })
         .await?;
@@ -70,11 +79,29 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     ensure!(requests > 0, "tidy has asked etcd for nothing, so nothing was tried");
 
     writeln!(stdout(), "4 jobs were done; the response to your last request was lost")?;
-    match jobs.run(requests, true).await?.0 {
+    match jobs.run(requests, Fault::LosesResponse).await?.0 {
         Ok(counted) => jobs.judge(Some(counted), [DONE, AGAIN].as_flattened()).await?,
         Err(_) => jobs.judge(None, &[]).await?, // it says so
     }
+    writeln!(
+        stdout(),
+        "4 jobs were done; your last request was lost, and two of them were started again"
+    )?;
+    match jobs.run(requests, Fault::LosesRequest).await?.0 {
+        Ok(counted) => jobs.judge(Some(counted), &DONE).await?,
+        Err(_) => jobs.judge(None, &[]).await?,
+    }
     held("the jobs that were done are gone, and nothing else")
+}
+
+/// What happens to the request with a given number.
+#[derive(PartialEq)]
+enum Fault {
+    /// Jobs are started again when etcd has responded to it.
+    StartsAgain,
+    LosesResponse,
+    /// It never arrives, and jobs are started again.
+    LosesRequest,
 }
 
 /// The jobs, and who changes them.
@@ -101,33 +128,41 @@ impl Jobs {
         Ok(())
     }
 
-    /// Runs `tidy`. When etcd has responded to the request of this number, counted from 1, jobs are
-    /// started again; or that response is lost. Returns what `tidy` returns, and whether there was
-    /// such a request.
-    async fn run(&mut self, nth: usize, lose: bool) -> Result<(Result<i64>, bool)> {
+    /// Runs `tidy`, with a fault at the request of this number, counted from 1. Returns what `tidy`
+    /// returns, and whether there was such a request.
+    async fn run(&mut self, nth: usize, fault: Fault) -> Result<(Result<i64>, bool)> {
         self.prepare().await?;
         let (mut client, mut wire) = self.scene.connect_by_wire().await?;
         let (answer, folder) = (self.scene.answer, self.scene.key("jobs"));
-        let limit = if lose { 5 * REQUEST_TIMEOUT } else { Duration::MAX };
+        let loses = fault != Fault::StartsAgain;
+        let limit = if loses { 5 * REQUEST_TIMEOUT } else { Duration::MAX };
         // The client is dropped with the task. Then the wire returns `None`.
         let tidying = async move { timeout(limit, tidy(answer, &mut client, &folder)).await };
         let interfere = async {
+            // What is lost is not dropped before `tidy` has come to an end.
+            if fault == Fault::LosesRequest {
+                for _ in 1..nth {
+                    wire.response(1).await;
+                }
+                let request = wire.request().await;
+                self.start_again().await?;
+                wire.open();
+                return anyhow::Ok((request.is_some(), (request, None)));
+            }
             // etcd's response is on its way while this happens.
             let response = wire.response(nth).await;
-            if response.is_some() && !lose {
+            if response.is_some() && !loses {
                 self.start_again().await?;
             }
             wire.open();
-            // What is lost is not dropped before `tidy` has come to an end.
-            let there_was = response.is_some();
-            anyhow::Ok((there_was, response.filter(|_| lose)))
+            Ok((response.is_some(), (None, response.filter(|_| loses))))
         };
         let (counted, interfered) = tokio::join!(tidying, interfere);
         let (there_was, _lost) = interfered?;
         match counted {
             Ok(counted) => Ok((counted, there_was)),
             Err(_) => broken(
-                format!("the response that was lost is still waited for after {limit:?}"),
+                format!("what the network has lost is still waited for after {limit:?}"),
                 "which of your requests has no limit",
             ),
         }
@@ -208,7 +243,7 @@ impl Jobs {
             for (_, who, what) in history.into_iter().filter(|(name, ..)| name == job) {
                 steps.add(who, what);
             }
-            write!(stdout(), "{steps}")?;
+            self.scene.show(steps);
             return broken(
                 format!("newer values were destroyed: {}", destroyed.join(", ")),
                 "what others can do between your look at a job and your delete",
@@ -217,7 +252,7 @@ impl Jobs {
         if !taken.is_empty() {
             return broken(
                 format!("what was not done, or no job at all, is gone: {}", taken.join(", ")),
-                "which keys your code asks for, and what it knows about them when it deletes",
+                "which keys your code asks for, and which of them it takes for done",
             );
         }
         let Some(counted) = counted else {

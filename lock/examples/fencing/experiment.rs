@@ -59,8 +59,8 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
             stdout(),
             "paused before its request {nth}: {writes} written, the number grows by {grown}"
         )?;
-        lost(writes, grown, &steps)?;
         refused += usize::from(writes < 2);
+        lost(&scene, Paused { writes, grown, steps })?;
         nth += 1;
     }
     let requests = nth - 1;
@@ -70,8 +70,8 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     )?;
     for nth in 1..=requests {
         let paused = round(async |_| writers.add_paused(nth, true).await).await?;
-        if let Some(Paused { writes, grown, steps }) = paused {
-            lost(writes, grown, &steps)?;
+        if let Some(paused) = paused {
+            lost(&scene, paused)?;
         }
     }
     writeln!(stdout(), "the network loses the response to a write")?;
@@ -79,9 +79,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     held(format!("nothing was lost; of {requests} paused writers, etcd refused {refused}"))
 }
 
-fn lost(writes: i64, grown: i64, steps: &Steps) -> Result<()> {
+fn lost(scene: &Scene, Paused { writes, grown, steps }: Paused) -> Result<()> {
     if writes > grown {
-        write!(stdout(), "{steps}")?;
+        scene.show(steps);
         return broken(
             format!(
                 "{writes} additions were written, the number grew by {grown} ({} lost)",

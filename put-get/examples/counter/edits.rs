@@ -39,6 +39,25 @@ exercise::edits! {
     // An error is taken for: it was put.
     wrong_silent: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => { let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else { return Ok(()) }; };
+    // No response: looks, and takes what another program has added for its own.
+    wrong_mine: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => {
+            let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else {
+                let now = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
+                let now = now.kvs().first().context("there is no counter")?;
+                anyhow::ensure!(now.value_str()? == more, "cannot know whether it was added");
+                return Ok(());
+            };
+        },
+        { TxnOp::put(key, more, None) } => { TxnOp::put(key, more.clone(), None) };
+    // No response: the same once more. If that is refused, it takes the first time for done.
+    wrong_same: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => {
+            let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put.clone())).await else {
+                within(REQUEST_TIMEOUT, client.txn(put)).await?;
+                return Ok(());
+            };
+        };
     // No limit: a lost response is waited for for ever.
     wrong_patient: { within(REQUEST_TIMEOUT, client.txn(put)).await } => { client.txn(put).await };
 }

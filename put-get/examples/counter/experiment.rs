@@ -67,10 +67,12 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     );
 
     writeln!(stdout(), "the network loses the last request of a client, or the response to it")?;
-    tokio::try_join!(
-        add_with_loss(&scene, requests, false),
-        add_with_loss(&scene, requests, true)
-    )?;
+    for beside in [false, true] {
+        tokio::try_join!(
+            add_with_loss(&scene, requests, false, beside),
+            add_with_loss(&scene, requests, true, beside)
+        )?;
+    }
     held("nothing was lost, and nothing was added twice")
 }
 
@@ -122,7 +124,7 @@ async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
             "what etcd's response says, besides that it has come",
         ),
         lost @ 1.. => {
-            write!(stdout(), "{}", one_loss(&mut counter, key).await?)?;
+            scene.show(one_loss(&mut counter, key).await?);
             broken(
                 format!("{what} ({lost} updates lost)"),
                 "what others can do between your get and your put, and how you would notice it",
@@ -204,10 +206,11 @@ async fn add_between_others(
     }
 }
 
-/// One client adds, and its request of this number, or the response to it, never arrives.
-async fn add_with_loss(scene: &Scene, nth: usize, response: bool) -> Result<()> {
+/// One client adds, and its request of this number, or the response to it, never arrives. Then another
+/// program may add 1, too.
+async fn add_with_loss(scene: &Scene, nth: usize, response: bool, beside: bool) -> Result<()> {
     let what = if response { "response" } else { "request" };
-    let key = &*scene.key(&format!("counter/{what}"));
+    let key = &*scene.key(&format!("counter/{what}/{beside}"));
     let mut other = create(scene, key).await?;
     let (mut client, mut wire) = scene.connect_by_wire().await?;
     let limit = 5 * REQUEST_TIMEOUT;
@@ -216,30 +219,42 @@ async fn add_with_loss(scene: &Scene, nth: usize, response: bool) -> Result<()> 
         for _ in 1..nth {
             wire.response(1).await;
         }
-        let request = wire.request().await;
-        wire.open();
-        match request {
+        let lost = match wire.request().await {
             Some(request) if response => (None, request.response().await),
             request => (request, None),
+        };
+        if beside {
+            let (number, _) = read(&mut other, key).await?;
+            put(&mut other, key, number + 1).await?;
         }
+        wire.open();
+        anyhow::Ok(lost)
     };
     // What is lost stays in the experiment's hands until the client has come to an end.
-    let (said, _lost) = tokio::join!(adding, lose);
+    let (said, lost) = tokio::join!(adding, lose);
+    let _lost = lost?;
 
     let (number, _) = read(&mut other, key).await?;
+    let added = number - i64::from(beside);
+    let what =
+        format!("the {what} was lost{}", if beside { ", and another program added 1" } else { "" });
     match said {
         Err(_) => broken(
             format!("what the network has lost is still waited for after {limit:?}"),
             "which of your requests has no limit",
         ),
-        Ok(Ok(())) if number == 0 => broken(
-            format!("the {what} was lost: add says that it has added 1, and it has not"),
+        Ok(Ok(())) if added == 0 && beside => broken(
+            format!("{what}: add says that it has added 1, and it has not"),
+            "who else can have changed the counter when your code looks at it again",
+        ),
+        Ok(Ok(())) if added == 0 => broken(
+            format!("{what}: add says that it has added 1, and it has not"),
             "what your code does with an error",
         ),
         // Who cannot know it may say neither, and gives up.
-        _ if number <= 1 => Ok(()),
+        _ if added <= 1 => Ok(()),
         _ => broken(
-            format!("the {what} was lost: you added 1, and the counter says {number}"),
+            format!("{what}: you added 1, and the counter says {number}"),
             "what your code does again, and whether the first time really did nothing",
         ),
     }

@@ -47,23 +47,23 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         "after each page two of them change places, one at the front and one at the back"
     )?;
     let mut store = round(async |_| {
-        let mut store = Store::fill(server.address()).await?;
-        read_while_others_move(&mut store, scene.answer).await?;
+        let mut store = Store::fill(&scene, server.address()).await?;
+        read_while_others_move(&mut store).await?;
         // Now the last change is one of the front. A revision that is wrong by 1 shows.
         store.exchange(LIMIT - 1).await?;
-        read_while_others_move(&mut store, scene.answer).await?;
+        read_while_others_move(&mut store).await?;
         Ok(store)
     })
     .await?;
     writeln!(stdout(), "the network loses a page")?;
-    read_with_loss(&mut store, scene.answer).await?;
+    read_with_loss(&mut store).await?;
     held(format!("all {PARCELS} parcels, each once, as they lay at one moment"))
 }
 
 /// Two parcels change places after each response, as long as responses come.
-async fn read_while_others_move(store: &mut Store, answer: &'static str) -> Result<()> {
+async fn read_while_others_move(store: &mut Store) -> Result<()> {
     let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
-    let shelves = store.shelves.clone();
+    let (answer, shelves) = (store.scene.answer, store.shelves.clone());
     // The client is dropped with the task. Then the wire returns `None`.
     let reading =
         async move { read(answer, &mut reader, &shelves, LIMIT as i64).await.or_else(gave_up) };
@@ -92,10 +92,10 @@ async fn read_while_others_move(store: &mut Store, answer: &'static str) -> Resu
 }
 
 /// The response to the second request never arrives.
-async fn read_with_loss(store: &mut Store, answer: &'static str) -> Result<()> {
+async fn read_with_loss(store: &mut Store) -> Result<()> {
     let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
     let limit = 5 * REQUEST_TIMEOUT;
-    let shelves = store.shelves.clone();
+    let (answer, shelves) = (store.scene.answer, store.shelves.clone());
     let reading =
         async move { timeout(limit, read(answer, &mut reader, &shelves, LIMIT as i64)).await };
     let lose = async {
@@ -120,6 +120,7 @@ async fn read_with_loss(store: &mut Store, answer: &'static str) -> Result<()> {
 
 /// What lies on the shelves.
 struct Store {
+    scene: Scene,
     address: SocketAddr,
     client: Client,
     shelves: String,
@@ -132,7 +133,7 @@ struct Store {
 impl Store {
     /// Puts all parcels on shelves, and then moves one, so that no shelf that is left has the last
     /// change of the store.
-    async fn fill(address: SocketAddr) -> Result<Store> {
+    async fn fill(scene: &Scene, address: SocketAddr) -> Result<Store> {
         let mut client = connect_to(address).await?;
         let all = DeleteOptions::new().with_prefix();
         within(REQUEST_TIMEOUT, client.delete("shelves", Some(all)))
@@ -158,7 +159,7 @@ impl Store {
             let write = client.txn(Txn::new().and_then(writes));
             within(REQUEST_TIMEOUT, write).await.context("txn failed")?;
         }
-        Ok(Store { address, client, shelves, keys, states: vec![parcels] })
+        Ok(Store { scene: scene.clone(), address, client, shelves, keys, states: vec![parcels] })
     }
 
     /// Exchanges the parcel at this place, counted from 0, with the one that is as far from the end.
@@ -202,7 +203,7 @@ impl Store {
                 steps.add("you", page(first));
                 steps.add("others", "move it");
                 steps.add("you", page(second));
-                write!(stdout(), "{steps}")?;
+                self.scene.show(steps);
             }
             let look = match missing {
                 0 => "the key with which each page begins",

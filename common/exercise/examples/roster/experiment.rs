@@ -99,7 +99,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
                 steps.add("class", &*change);
             }
         }
-        write!(stdout(), "{steps}")?;
+        scene.show(steps);
         // Or does it miss every change?
         class.change().await?;
         if !screen.shows_newcomer(&class).await {
