@@ -8,6 +8,8 @@ exercise::edits! {
         => { [Compare::mod_revision(key, CompareOp::Equal, kv.mod_revision())] },
         { use etcd_client::{Client, Txn, TxnOp}; }
         => { use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp}; };
+    // Right: a guard that is dropped unlocks.
+    right_drop: { guard.unlock().await?; } => { drop(guard); };
     // Right: both.
     right_both: { [guard.is_owner()] }
         => { [guard.is_owner(), Compare::mod_revision(key, CompareOp::Equal, kv.mod_revision())] },
@@ -33,8 +35,32 @@ exercise::edits! {
     wrong_unsure: { Ok(response.succeeded()) } => { Ok(false) };
     wrong_error: { .await.context("txn failed")?; }
         => { .await; let Ok(response) = response else { return Ok(false) }; };
+    wrong_true: { .await.context("txn failed")?; }
+        => { .await; let Ok(response) = response else { return Ok(true) }; };
+    // No response: once more, from the number of now.
+    wrong_more: {
+            let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?;
+        } => {
+            let response = match within(REQUEST_TIMEOUT, client.txn(put)).await {
+                Ok(response) => response,
+                Err(_) => {
+                    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
+                    let kv = found.kvs().first().context("there is no number")?;
+                    let more = (kv.value_str()?.parse::<i64>()? + 1).to_string();
+                    let put = TxnOp::put(key, more, None);
+                    let put = Txn::new().when([guard.is_owner()]).and_then([put]);
+                    within(REQUEST_TIMEOUT, client.txn(put)).await?
+                }
+            };
+        };
+    // No response: the same once more. If etcd refuses that, the first one may have been carried out.
+    wrong_same: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => { let response = match within(REQUEST_TIMEOUT, client.txn(put.clone())).await {
+            Ok(response) => response,
+            Err(_) => within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?,
+        }; };
     // The lock stays, until the session ends.
-    wrong_forget: { guard.unlock().await?; } => {};
+    wrong_forget: { guard.unlock().await?; } => { std::mem::forget(guard); };
     // The number goes, when the session ends.
     wrong_lease: { TxnOp::put(key, more, None) } => {
         TxnOp::put(key, more, Some(etcd_client::PutOptions::new().with_lease(session.lease())))

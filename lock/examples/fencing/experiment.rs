@@ -13,7 +13,7 @@ use exercise::{
 };
 use lock::Session;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::add;
 
@@ -74,8 +74,12 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
             lost(&scene, paused)?;
         }
     }
-    writeln!(stdout(), "the network loses the response to a write")?;
-    writers.add_with_loss(write).await?;
+    writeln!(stdout(), "the network loses a write, or the response to it")?;
+    writers.add_with_loss(write, Loss::Request, false).await?;
+    writers.add_with_loss(write, Loss::Response, false).await?;
+    writeln!(stdout(), "the same, and then its lease ends, and the second adds")?;
+    writers.add_with_loss(write, Loss::Request, true).await?;
+    writers.add_with_loss(write, Loss::Response, true).await?;
     held(format!("nothing was lost; of {requests} paused writers, etcd refused {refused}"))
 }
 
@@ -106,6 +110,22 @@ fn judge(who: &str, says: bool, has: bool) -> Result<()> {
             "what your code goes by when it says whether it has added",
         ),
         _ => Ok(()),
+    }
+}
+
+/// What the network loses.
+#[derive(Clone, Copy)]
+enum Loss {
+    Request,
+    Response,
+}
+
+impl Loss {
+    fn what(self) -> &'static str {
+        match self {
+            Loss::Request => "write",
+            Loss::Response => "response",
+        }
     }
 }
 
@@ -176,7 +196,14 @@ impl Writers {
                 "what belongs to the session, and what is to stay",
             );
         }
-        if !self.queue().await?.is_empty() {
+        // A guard that is dropped unlocks a moment later.
+        self.wire.open();
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        while !self.queue().await?.is_empty() {
+            if Instant::now() < deadline {
+                sleep(Duration::from_millis(10)).await;
+                continue;
+            }
             return broken(
                 "a writer that was not paused has not unlocked",
                 "what the next writer waits for",
@@ -261,22 +288,48 @@ impl Writers {
         })
     }
 
-    /// The response to this request, counted from 1, never arrives.
-    async fn add_with_loss(&mut self, write: usize) -> Result<()> {
-        let (first, _session) = self.start_first().await?;
-        let lost = self.wire.response(write).await;
+    /// The request of this number, counted from 1, or the response to it, never arrives. Then the first
+    /// writer may also lose its lease, and the second one adds.
+    async fn add_with_loss(&mut self, write: usize, loss: Loss, overtaken: bool) -> Result<()> {
+        self.put_zero().await?;
+        let (first, session) = self.start_first().await?;
+        for _ in 1..write {
+            self.wire.response(1).await;
+        }
+        let request = self.wire.request().await.context("the writer has no client")?;
+        let lost = match loss {
+            Loss::Request => (Some(request), None),
+            Loss::Response => (None, request.response().await),
+        };
+        if overtaken {
+            self.revoke(vec![session.lease()]).await?;
+            self.add_second().await?;
+        }
         self.wire.open();
         let limit = 3 * REQUEST_TIMEOUT;
-        match timeout(limit, first).await {
-            Err(_) => broken(
-                format!("the response that was lost is still waited for after {limit:?}"),
-                "which of your requests has no limit",
+        let Ok(says) = timeout(limit, first).await else {
+            return broken(
+                format!("what the network has lost is still waited for after {limit:?}"),
+                "which of your requests has no limit, or why your code tries again",
+            );
+        };
+        let added = self.read().await?.number - i64::from(overtaken);
+        drop(lost); // only now: a lost write may not arrive before
+        let lost = format!("the {} was lost", loss.what());
+        match (says?, added) {
+            (_, 2..) => broken(
+                format!("{lost}, and it has added {added}"),
+                "what your code does again, and whether the first time really did nothing",
             ),
-            Ok(says) => {
-                drop(lost);
-                // If it cannot say, it says so.
-                says?.map_or(Ok(()), |says| judge("a writer that got no response", says, true))
-            }
+            (Ok(true), 0) => broken(
+                format!("{lost}: it says that it has added, and it has not"),
+                "what your code does with an error",
+            ),
+            (Ok(false), 1) => broken(
+                format!("{lost}: it says that it has not added, and it has"),
+                "what your code knows when no response has come",
+            ),
+            _ => Ok(()), // who cannot know it gives up
         }
     }
 

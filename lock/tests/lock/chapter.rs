@@ -19,6 +19,7 @@ const NO_FIRST: &str =
 const VERDICTS: &[(&str, &str)] = &[
     ("fencing solution", REFUSED),
     ("fencing right_both", REFUSED),
+    ("fencing right_drop", "held: nothing was lost; of 3 paused writers, etcd refused 2"),
     ("fencing right_number", "held: nothing was lost; of 4 paused writers, etcd refused 1"),
     ("fencing wrong_alive", LOST),
     ("fencing wrong_anyway", LOST),
@@ -26,14 +27,20 @@ const VERDICTS: &[(&str, &str)] = &[
     ("fencing wrong_early", LOST),
     (
         "fencing wrong_error",
-        "broken: a writer that got no response says that it has not added, and it has",
+        "broken: the response was lost: it says that it has not added, and it has",
     ),
     ("fencing wrong_else", "broken: the first writer says that it has not added, and it has"),
     ("fencing wrong_exists", LOST),
     ("fencing wrong_forget", "broken: a writer that was not paused has not unlocked"),
     ("fencing wrong_lease", "broken: the number is on a lease: when that ends, the number is gone"),
-    ("fencing wrong_patient", "broken: the response that was lost is still waited for after 3s"),
+    ("fencing wrong_more", "broken: the response was lost, and it has added 2"),
+    ("fencing wrong_patient", "broken: what the network has lost is still waited for after 3s"),
+    (
+        "fencing wrong_same",
+        "broken: the response was lost: it says that it has not added, and it has",
+    ),
     ("fencing wrong_sure", "broken: the first writer says that it has added, and it has not"),
+    ("fencing wrong_true", "broken: the write was lost: it says that it has added, and it has not"),
     ("fencing wrong_unlocked", "broken: 5 additions were written, the number grew by 4 (1 lost)"),
     ("fencing wrong_unlock", "broken: the first writer says that it has not added, and it has"),
     (
@@ -65,7 +72,7 @@ const VERDICTS: &[(&str, &str)] = &[
         "broken: the first was cut off, and said for longer than a TTL that it led",
     ),
     ("leader wrong_stay", NO_SECOND),
-    ("leader wrong_term", "broken: the second has stopped leading, and nothing had happened"),
+    ("leader wrong_term", "broken: the [..] has stopped leading, and nothing had happened"),
     ("leader wrong_ttl", NO_SECOND),
     ("leader wrong_turns", "broken: the first has stopped leading, and nothing had happened"),
 ];
