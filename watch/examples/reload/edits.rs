@@ -12,6 +12,11 @@ exercise::edits! {
     // The last revision that it has seen, and not the next one.
     wrong_header: { .revision() + 1 } => { .revision() };
     wrong_again: { kv.mod_revision() + 1 } => { kv.mod_revision() };
+    // A revision too late.
+    wrong_late: { .revision() + 1 } => { .revision() + 2 };
+    // Gives up a watch on which nothing comes.
+    wrong_limit: { within(NO_LIMIT, stream.message()).await? }
+        => { within(REQUEST_TIMEOUT, stream.message()).await? };
     // The revision of the first watch, each time.
     wrong_revision: { *next = kv.mod_revision() + 1; } => {};
     // From now on, when the stream has ended.

@@ -154,8 +154,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
             // The program may send fewer requests.
             let response = timeout(REQUEST_TIMEOUT, wire.response(nth)).await.ok().flatten();
             if response.is_some() {
-                let two = store.change_twice().await?;
-                writeln!(stdout(), "{two} are put when etcd has responded to your request {nth}")?;
+                store.change_at_once().await?;
+                let one = store.newest();
+                writeln!(stdout(), "{one} is put when etcd has responded to your request {nth}")?;
             }
         }
         wire.open();
@@ -205,14 +206,18 @@ impl Store {
 
     /// Puts the next value. Before and after it, another key changes.
     async fn change(&mut self) -> Result<()> {
+        self.put(OTHER, "other").await?;
+        self.change_at_once().await
+    }
+
+    /// Puts the next value with the store's next revision. After it, another key changes.
+    async fn change_at_once(&mut self) -> Result<()> {
         self.before = self.version;
         self.version += 1;
         self.picture.is_put(self.version);
         let value = self.newest();
-        for (key, value) in [(OTHER, "other"), (KEY, &*value), (OTHER, "other")] {
-            self.put(key, value).await?;
-        }
-        Ok(())
+        self.put(KEY, &value).await?;
+        self.put(OTHER, "other").await
     }
 
     async fn put(&mut self, key: &str, value: &str) -> Result<()> {
@@ -267,12 +272,18 @@ impl Follower {
 
     /// Checks that nobody asks while nothing changes.
     async fn check_quiet(&self) -> Result<()> {
-        let gets = self.sent.count("Range");
+        let [gets, watches] = ["Range", "Watch"].map(|name| self.sent.count(name));
         sleep(QUIET).await;
         if self.sent.count("Range") > gets {
             return broken(
                 "it sends one get after another, while nothing changes",
                 "why your code sends a get when nothing has ended its watch, or what has ended it",
+            );
+        }
+        if self.sent.count("Watch") > watches {
+            return broken(
+                "it begins one watch after another, while nothing changes",
+                "for how long your code waits for the next event",
             );
         }
         Ok(())
