@@ -21,6 +21,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("registry right_ignore", held),
             ("registry right_txn", held),
             ("registry wrong_back", "broken: its lease has run out, and its entry is back"),
+            (
+                "registry wrong_create",
+                "broken: an entry is on the lease of the run before, which nobody renews",
+            ),
             ("registry wrong_delete", moment),
             ("registry wrong_id", "broken: an Entry names a lease that etcd does not know"),
             (
@@ -37,6 +41,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: a service has ended, and 8s later its lease of 3 s is still there",
             ),
             ("registry wrong_revoke", moment),
+            (
+                "registry wrong_silent",
+                "broken: its lease has run out, and update says that all is well",
+            ),
             (
                 "registry wrong_ttl",
                 "broken: etcd has granted a lease of 10 s, and the service wants 3 s",

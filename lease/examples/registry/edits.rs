@@ -79,6 +79,23 @@ exercise::edits! {
                     .and_then([etcd_client::TxnOp::put(&*entry.key, address, Some(on_lease))]),
             )
         };
+    // Only if there is no entry yet. Otherwise nothing is put, and nobody looks.
+    wrong_create: { client.put(&*key, address, Some(on_lease)) } => {
+            client.txn(
+                etcd_client::Txn::new()
+                    .when([etcd_client::Compare::version(
+                        &*key,
+                        etcd_client::CompareOp::Equal,
+                        0,
+                    )])
+                    .and_then([etcd_client::TxnOp::put(&*key, address, Some(on_lease))]),
+            )
+        };
+    // An error is not worth a word.
+    wrong_silent: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await } => {
+            let _ = within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await;
+            anyhow::Ok(())
+        };
     // Rather without a lease than not at all.
     wrong_back: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await } => {
             let put = within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease)));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
-use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions};
+use etcd_client::{Client, EventType, GetOptions, KeyValue, PutOptions, WatchOptions};
 use exercise::{Exercise, NOTHING, Scene, Sign, Timeline, Verdict, broken, gave_up, held};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
@@ -58,6 +58,11 @@ const SECOND_ADDRESS: &str = "127.0.0.1:8002";
 
 pub async fn run(scene: Scene) -> Result<Verdict> {
     let mut client = scene.connect().await?;
+    // What a run before has left, which has ended a moment ago: its lease has not run out yet.
+    let left = within(REQUEST_TIMEOUT, client.lease_grant(2 * TTL, None)).await?.id();
+    let on_left = PutOptions::new().with_lease(left);
+    let first = scene.key("services/1");
+    within(REQUEST_TIMEOUT, client.put(first, "127.0.0.1:8000", Some(on_left))).await?;
     let below = WatchOptions::new().with_prefix();
     let mut events = within(REQUEST_TIMEOUT, client.watch(scene.key(""), Some(below)))
         .await
@@ -75,7 +80,14 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         renewed.borrow_mut().push(entry.lease);
         entries.push(entry);
     }
-    let count = entries_in(&mut client, &scene).await?.len();
+    let found = entries_in(&mut client, &scene).await?;
+    if found.iter().any(|kv| kv.lease() == left) {
+        return broken(
+            "an entry is on the lease of the run before, which nobody renews",
+            "what register does where there is an entry already",
+        );
+    }
+    let count = found.len();
     if count < SERVICES {
         return broken(
             format!("{SERVICES} services have registered, {count} entries are there"),
@@ -171,13 +183,19 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
 
     // The service may have been frozen. It cannot know that its lease has run out.
-    let _ = update(scene.answer, &mut client, &ended[0], SECOND_ADDRESS).await; // an error is right
+    let updated = update(scene.answer, &mut client, &ended[0], SECOND_ADDRESS).await;
     writeln!(stdout(), "one that had ended goes on, and changes its address")?;
     sleep(AFTER).await;
     let found = entries_in(&mut client, &scene).await?;
     if found.iter().any(|kv| kv.key() == ended[0].key.as_bytes()) {
         return broken(
             "its lease has run out, and its entry is back",
+            "what etcd responds to your update, and what you do then",
+        );
+    }
+    if updated.is_ok() {
+        return broken(
+            "its lease has run out, and update says that all is well",
             "what etcd responds to your update, and what you do then",
         );
     }
