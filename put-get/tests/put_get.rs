@@ -18,7 +18,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let in_vain = "broken: 20 requests have not added 1, and nobody else has written the counter, only \
                    other keys";
     let nonsense = "no verdict: there is no answer called \"nonsense\"; there are: yours, solution, \
-                    mistake, [..]; and there is: hint";
+                    hint";
     let list = |missing, twice| {
         format!(
             "broken: 100 parcels were there at every moment, {missing} of them are missing in the \
@@ -79,6 +79,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("pages right_full", all),
             ("pages right_retry", all),
             ("pages wrong_after", &list(1, 1)),
+            ("pages wrong_again", &list(1, 1)),
             ("pages wrong_before", &list(1, 1)),
             ("pages wrong_end", other),
             ("pages wrong_first", &list(1, 0)),

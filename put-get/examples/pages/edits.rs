@@ -51,6 +51,15 @@ exercise::edits! {
     // All at once.
     wrong_whole: { .with_limit(limit) } => {};
 
+    // A page that was lost is read again, as it is now.
+    wrong_again: { client.get(next, Some(page)) } => { client.get(&*next, Some(page)) },
+        { .await.context("get failed")?; } => { .await; let found = match found {
+            Ok(found) => found,
+            Err(_) => {
+                let page = GetOptions::new().with_range(&*end).with_limit(limit);
+                within(REQUEST_TIMEOUT, client.get(&*next, Some(page))).await?
+            }
+        }; };
     // An error is taken for the end.
     wrong_partial: { .await.context("get failed")?; }
         => { .await; let Ok(found) = found else { return Ok(parcels) }; };

@@ -55,7 +55,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         Ok(store)
     })
     .await?;
-    writeln!(stdout(), "the network loses a page")?;
+    writeln!(stdout(), "the network loses a page, and two parcels change places")?;
     read_with_loss(&mut store).await?;
     held(format!("all {PARCELS} parcels, each once, as they lay at one moment"))
 }
@@ -91,20 +91,24 @@ async fn read_while_others_move(store: &mut Store) -> Result<()> {
     store.judge(&list, before, responses)
 }
 
-/// The response to the second request never arrives.
+/// The response to the second request never arrives, and two parcels change places.
 async fn read_with_loss(store: &mut Store) -> Result<()> {
     let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
     let limit = 5 * REQUEST_TIMEOUT;
     let (answer, shelves) = (store.scene.answer, store.shelves.clone());
     let reading =
         async move { timeout(limit, read(answer, &mut reader, &shelves, LIMIT as i64)).await };
+    let before = store.states.len() - 1;
     let lose = async {
         let lost = wire.response(2).await;
+        store.exchange(LIMIT + 2).await?;
         wire.open();
-        lost
+        anyhow::Ok(lost)
     };
     // The page stays in the experiment's hands until the reader has come to an end.
-    match tokio::join!(reading, lose).0 {
+    let (list, lost) = tokio::join!(reading, lose);
+    let _lost = lost?;
+    match list {
         Err(_) => broken(
             format!("the page that the network has lost is still waited for after {limit:?}"),
             "which of your requests has no limit",
@@ -113,7 +117,7 @@ async fn read_with_loss(store: &mut Store) -> Result<()> {
             format!("a page was lost: the list has {} parcels, and there is no error", list.len()),
             "what your code does with an error",
         ),
-        Ok(Ok(list)) => store.judge(&list, store.states.len() - 1, PAGES),
+        Ok(Ok(list)) => store.judge(&list, before, PAGES),
         Ok(Err(_)) => Ok(()), // it says so
     }
 }
