@@ -90,12 +90,17 @@ where
         writeln!(stdout(), "{}", exercise.hint)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if name == "--help" {
+        let help = "tries yours.rs; `-- hint` prints a hint, `-- solution` tries solution.rs";
+        writeln!(stdout(), "{help}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(answer) = answers.iter().find(|answer| **answer == name) else {
         ensure!(name != "solution", "this copy has no solutions; there is: hint");
+        // The names of the others would tell what is wrong.
         ensure!(
             name == "yours",
-            "there is no answer called {name:?}; there are: yours, {}; and there is: hint",
-            answers.join(", ")
+            "there is no answer called {name:?}; there are: yours, solution, hint"
         );
         return course::try_yours(exercise.name);
     };
