@@ -20,6 +20,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("heartbeat solution", held),
             ("heartbeat right_new", held),
             ("heartbeat right_stream", held),
+            (
+                "heartbeat wrong_busy",
+                "broken: it opens more than 20 streams of renewals in a second",
+            ),
             ("heartbeat wrong_deaf", wrong),
             ("heartbeat wrong_early", put),
             (

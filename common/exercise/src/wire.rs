@@ -35,6 +35,11 @@ impl Sent {
         self.with(|names| names.iter().filter(|sent| *sent == name).count())
     }
 
+    /// Returns how many were sent.
+    pub fn count_all(&self) -> usize {
+        self.with(|names| names.len())
+    }
+
     /// Returns the first so many.
     pub fn first(&self, count: usize) -> Vec<String> {
         self.with(|names| names.iter().take(count).cloned().collect())

@@ -11,6 +11,9 @@ exercise::edits! {
             let _kept = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease.id())).await;
             std::future::pending::<()>().await;
         };
+    // One renewal after another.
+    wrong_busy: { sleep(ttl / 3).await; }
+        => { sleep(std::time::Duration::from_millis(5)).await; };
     // A new lease and a put each time, and no renewal.
     wrong_put: { sleep(ttl / 3).await; } => {
             sleep(ttl / 3).await;

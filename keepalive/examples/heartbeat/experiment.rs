@@ -59,6 +59,8 @@ const TOLERANCE: Duration = Duration::from_millis(500);
 const WRONG_LIMIT: Duration = Duration::from_secs(3);
 /// How long etcd may take to end a lease, and an answer to register.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// So many renewals in a second are more than any answer needs.
+const MANY: u64 = 20;
 /// How long an answer may take to go on after a restart.
 const RECOVERY: Duration = Duration::from_secs(1);
 
@@ -109,7 +111,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let back = Instant::now();
     service.until(|seen| !seen.control || back.elapsed() > RECOVERY, control).await?;
     service.puts = 0;
+    let (since, renewals) = (Instant::now(), wire.sent().count("LeaseKeepAlive"));
     service.until(|seen| !seen.control, control).await?;
+    let renewals = wire.sent().count("LeaseKeepAlive") - renewals;
     let created = |entry: Option<Entry>| entry.map(|entry| entry.created);
     if created(service.entry) != created(before) {
         return broken(
@@ -121,6 +125,12 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         return broken(
             "the entry was put again and again, which wakes all that watch it",
             "what keeps a lease alive, apart from a new one",
+        );
+    }
+    if renewals as u64 > MANY * (1 + since.elapsed().as_secs()) {
+        return broken(
+            format!("it opens more than {MANY} streams of renewals in a second"),
+            "how often a lease needs a renewal, and how long your code waits between two",
         );
     }
     let says = || {

@@ -54,6 +54,7 @@ const AFTER: Duration = Duration::from_millis(300);
 const SERVICES: usize = 6;
 const ENDED: usize = 3;
 const FIRST_ADDRESS: &str = "127.0.0.1:8001";
+const NEXT_ADDRESS: &str = "127.0.0.1:8003";
 const SECOND_ADDRESS: &str = "127.0.0.1:8002";
 
 pub async fn run(scene: Scene) -> Result<Verdict> {
@@ -96,8 +97,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
     let (ended, living) = entries.split_at(ENDED);
     for entry in &entries {
-        let updated = update(scene.answer, &mut client, entry, SECOND_ADDRESS).await;
-        updated.or_else(gave_up)?;
+        for address in [NEXT_ADDRESS, SECOND_ADDRESS] {
+            update(scene.answer, &mut client, entry, address).await.or_else(gave_up)?;
+        }
     }
     writeln!(stdout(), "{SERVICES} services register, and then change their address")?;
     let found = entries_in(&mut client, &scene).await?;

@@ -57,6 +57,8 @@ exercise::edits! {
     wrong_prefix: { .with_fragment() } => { .with_fragment().with_prefix() };
     // Never tries again.
     wrong_end: { is_refusal(&error) } => { true };
+    // No pause between two attempts.
+    wrong_busy: { sleep(Duration::from_millis(100)).await; } => { tokio::task::yield_now().await; };
     // Asks a stream again that has ended, and never waits.
     wrong_spin: { within(NO_LIMIT, stream.message()).await? } => {
             loop {

@@ -54,11 +54,13 @@ const OLDER: Sign = Sign('░', '.', "has an older one");
 /// How long a newer value may wait. An event from the past takes a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// For how long nothing changes, so that nobody has to ask.
-const QUIET: Duration = Duration::from_millis(1500);
+const QUIET: Duration = Duration::from_millis(2500);
 /// How long an older value may take to follow a newer one, if the program asks for it.
 const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 /// How long the server is away, while the program tries to reach it.
 const AWAY: Duration = Duration::from_millis(500);
+/// So many requests are more than an answer needs meanwhile.
+const MANY: usize = 50;
 /// How long the program may take to read what has reached it.
 const READING: Duration = Duration::from_millis(50);
 
@@ -99,9 +101,16 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     follower.check_quiet().await?;
     stages.pass()?;
 
+    let before = wire.sent().count_all();
     server.kill()?;
     scene.timeline.mark("etcd", RESTART);
     sleep(AWAY).await;
+    if wire.sent().count_all() - before > MANY {
+        return broken(
+            format!("the server was away for {AWAY:?}, and it sent more than {MANY} requests"),
+            "how long your code waits between two attempts",
+        );
+    }
     wire.pause();
     server = blocking(move || server.restart().map(|()| server)).await?;
     // The first request of the old client could use the connection that is gone.
