@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, connect, no_argument, within};
+use common::{NO_LIMIT, REQUEST_TIMEOUT, connect, no_argument, within};
 use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions};
 use exercise::{CLASS, COURSE, Cell, HERE, RUNNING, Row, Screen};
 use tokio::time::{sleep, timeout};
@@ -71,7 +71,7 @@ async fn follow(client: &mut Client, keys: &mut Keys, screen: &mut Screen) -> Re
         within(REQUEST_TIMEOUT, client.watch(CLASS, Some(from))).await.context("watch failed")?;
     loop {
         screen.draw(|| rows(keys))?;
-        let Ok(message) = timeout(PAUSE, stream.message()).await else {
+        let Ok(message) = timeout(PAUSE, within(NO_LIMIT, stream.message())).await else {
             continue;
         };
         let response = message?.context("the watch has ended")?;
