@@ -6,8 +6,9 @@ use std::io::{Write, stdout};
 use std::mem::replace;
 use std::time::Duration;
 
-use anyhow::Result;
-use common::REQUEST_TIMEOUT;
+use anyhow::{Context, Result};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, GetOptions};
 use etcd_server::{Proxy, Server};
 use exercise::{
     Exercise, NOTHING, Scene, Sign, Stages, Stopwatch, Verdict, blocking, broken, check_running,
@@ -52,7 +53,7 @@ const WRONG_LIMIT: Duration = Duration::from_secs(1);
 /// How long the first leader leads. Its session is renewed every third of the TTL, the last time 1.3 s
 /// after the beginning. So it is lost at 3.3 s, and who looks once a second sees that at 4 s.
 const UNDISTURBED: Duration = Duration::from_millis(1500);
-/// When the third enters, so that the second is before it in the queue.
+/// When the third enters, or later: when the second is before it in the queue.
 const THIRD: Duration = Duration::from_millis(500);
 /// How long it watches a candidate that is back, while another one leads; and the last leader.
 const BACK: Duration = Duration::from_secs(1);
@@ -68,6 +69,10 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let begin = Instant::now();
     all.enter("second").await?;
     all.watch_until(begin + THIRD).await?;
+    // A candidate that does not queue is not waited for.
+    while all.queue().await? < 2 && begin.elapsed() < UNDISTURBED {
+        all.watch().await?;
+    }
     all.enter("third").await?;
     writeln!(stdout(), "one of three candidates leads; the TTL is {} s", TTL.as_secs())?;
     all.watch_until(begin + UNDISTURBED).await?;
@@ -100,6 +105,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
 struct Candidates {
     scene: Scene,
     server: Server,
+    client: Client,
     candidates: Vec<Candidate>,
     /// The networks of the dead, cut for ever.
     dead: Vec<Proxy>,
@@ -126,9 +132,10 @@ struct Candidate {
 impl Candidates {
     async fn new(scene: Scene) -> Result<Candidates> {
         let server = blocking(Server::start).await?;
+        let client = connect_to(server.address()).await?;
         let (tell, told) = unbounded_channel();
         let (candidates, dead, two) = (Vec::new(), Vec::new(), Stopwatch::default());
-        Ok(Candidates { scene, server, candidates, dead, tell, told, two, late: false })
+        Ok(Candidates { scene, server, client, candidates, dead, tell, told, two, late: false })
     }
 
     /// Starts another candidate, on a network of its own.
@@ -189,6 +196,13 @@ impl Candidates {
                 _ => {}
             }
         }
+    }
+
+    /// Returns how many have the lock or wait for it.
+    async fn queue(&mut self) -> Result<i64> {
+        let count = GetOptions::new().with_prefix().with_count_only();
+        let queue = self.client.get(format!("{LOCK}/"), Some(count));
+        Ok(within(REQUEST_TIMEOUT, queue).await.context("get failed")?.count())
     }
 
     fn leaders(&self) -> impl Iterator<Item = &Candidate> {

@@ -72,7 +72,7 @@ const VERDICTS: &[(&str, &str)] = &[
         "broken: the first was cut off, and said for longer than a TTL that it led",
     ),
     ("leader wrong_stay", NO_SECOND),
-    ("leader wrong_term", "broken: the [..] has stopped leading, and nothing had happened"),
+    ("leader wrong_term", "broken: the second has stopped leading, and nothing had happened"),
     ("leader wrong_ttl", NO_SECOND),
     ("leader wrong_turns", "broken: the first has stopped leading, and nothing had happened"),
 ];
