@@ -45,11 +45,9 @@ async fn main() -> Result<()> {
     let ours = response.kvs().iter().any(|kv| kv.lease() == lease.id());
     ensure!(ours, "foo is not on our lease any more");
     writeln!(stdout(), "foo is still there")?;
-
     writeln!(stdout(), "no more renewals")?;
     deleted(&mut client, "foo").await.context("waiting for foo to go failed")?;
     writeln!(stdout(), "foo is gone")?;
-
     Ok(())
 }
 
