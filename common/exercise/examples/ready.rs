@@ -8,7 +8,7 @@
 
 use std::env;
 use std::io::{Write, stdout};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -62,9 +62,13 @@ async fn own_etcd() -> Result<String> {
 
 /// Looks at the etcd that the chapters use. Starts none.
 async fn chapters_etcd() -> Result<String> {
-    let named = env::var("ETCDCTL_ENDPOINTS").ok().filter(|named| !named.is_empty());
-    let local = format!("127.0.0.1:{}", env::var("ETCD_LOCAL_PORT").unwrap_or("2379".to_owned()));
-    if named.is_none() && TcpStream::connect(&local).is_err() {
+    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let named = variable("ETCDCTL_ENDPOINTS");
+    let local = format!("127.0.0.1:{}", variable("ETCD_LOCAL_PORT").unwrap_or("2379".to_owned()));
+    // What is not a port is an error below.
+    if let (None, Ok(local)) = (&named, local.parse::<SocketAddr>())
+        && TcpStream::connect(local).is_err()
+    {
         return Ok(format!("{local} is free: the first chapter starts an etcd there"));
     }
     connect_through(Failover::default()).await?;
