@@ -3,17 +3,21 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use anyhow::Result;
 use common::{Failover, connect_through, connect_to_through};
 use etcd_client::{BalancedChannelBuilder, Channel, Client, Error};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response, Uri};
 use tonic::codegen::{BoxFuture, Service, StdError};
 use tonic::transport::Endpoint;
 use tonic::transport::channel::Change;
 use tower::util::BoxCloneSyncService;
+
+use crate::broken;
 
 /// The wire between one client and etcd, in the hands of the experiment. It first pauses each request
 /// of the client until the experiment lets it pass to etcd, and then etcd's response until the
@@ -38,6 +42,26 @@ impl Sent {
     /// Returns how many were sent.
     pub fn count_all(&self) -> usize {
         self.with(|names| names.len())
+    }
+
+    /// Checks for so long that nobody asks while nothing changes. Returns *broken* if somebody does.
+    pub async fn check_quiet(&self, time: Duration) -> Result<()> {
+        let before = ["Range", "Watch"].map(|name| self.count(name));
+        sleep(time).await;
+        let [gets, watches] = ["Range", "Watch"].map(|name| self.count(name));
+        if gets > before[0] {
+            return broken(
+                "it sends one get after another, while nothing changes",
+                "why your code sends a get when nothing has ended its watch, or what has ended it",
+            );
+        }
+        if watches > before[1] {
+            return broken(
+                "it begins one watch after another, while nothing changes",
+                "for how long your code waits for the next event",
+            );
+        }
+        Ok(())
     }
 
     /// Returns the first so many.

@@ -113,7 +113,7 @@ fn the_page_quotes_the_board() -> Result<()> {
 fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let held = "held: the board was always what etcd had";
     let gap = "broken: a change was missed: 3s later david is not on the board";
-    let quiet = "broken: it gets one list after another, while nothing changes";
+    let quiet = "broken: it sends one get after another, while nothing changes";
     let compacted = "broken: a change was missed: 3s later henry is not on the board";
     let missing = "broken: for a moment anna was not on the board, and she had not gone";
     testing::exercises(

@@ -16,9 +16,9 @@ use std::process::ExitCode;
 use edits::*;
 
 answers! {
-    solution, mistake, right_new, right_stream, wrong_busy, wrong_deaf, wrong_early, wrong_grant, wrong_leave,
-    wrong_late, wrong_once, wrong_patient, wrong_proud, wrong_put, wrong_reconnect, wrong_stop,
-    wrong_swallow,
+    solution, mistake, right_new, right_stream, wrong_busy, wrong_deaf, wrong_early, wrong_grant,
+    wrong_leave, wrong_late, wrong_once, wrong_patient, wrong_proud, wrong_put, wrong_reconnect,
+    wrong_stop, wrong_swallow,
 }
 
 fn main() -> ExitCode {

@@ -54,8 +54,8 @@ const AFTER: Duration = Duration::from_millis(300);
 const SERVICES: usize = 6;
 const ENDED: usize = 3;
 const FIRST_ADDRESS: &str = "127.0.0.1:8001";
-const NEXT_ADDRESS: &str = "127.0.0.1:8003";
 const SECOND_ADDRESS: &str = "127.0.0.1:8002";
+const LAST_ADDRESS: &str = "127.0.0.1:8003";
 
 pub async fn run(scene: Scene) -> Result<Verdict> {
     let mut client = scene.connect().await?;
@@ -97,7 +97,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
     let (ended, living) = entries.split_at(ENDED);
     for entry in &entries {
-        for address in [NEXT_ADDRESS, SECOND_ADDRESS] {
+        for address in [SECOND_ADDRESS, LAST_ADDRESS] {
             update(scene.answer, &mut client, entry, address).await.or_else(gave_up)?;
         }
     }
@@ -137,7 +137,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
             "the lease that an entry is on, after each put, and who renews it",
         );
     }
-    let old = there.iter().filter(|kv| kv.value() != SECOND_ADDRESS.as_bytes()).count();
+    let old = there.iter().filter(|kv| kv.value() != LAST_ADDRESS.as_bytes()).count();
     if old > 0 {
         return broken(format!("{old} entries have an old address"), "what update writes");
     }
@@ -185,7 +185,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
 
     // The service may have been frozen. It cannot know that its lease has run out.
-    let updated = update(scene.answer, &mut client, &ended[0], SECOND_ADDRESS).await;
+    let updated = update(scene.answer, &mut client, &ended[0], LAST_ADDRESS).await;
     writeln!(stdout(), "one that had ended goes on, and changes its address")?;
     sleep(AFTER).await;
     let found = entries_in(&mut client, &scene).await?;

@@ -1,7 +1,8 @@
 //! Exercise: services write into etcd where they can be reached. `register` makes the entry of
 //! a service, and `update` changes its address. An entry must be there as long as its service
 //! renews the lease of the `Entry`, and must go with that lease. A service may end at any moment,
-//! also between two requests. These entries do not go. Repair it. This is the only file to edit.
+//! also between two requests, and start again while its old entry is still there. If the lease has run
+//! out, `update` must return an error. These entries do not go. Repair it. This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p lease --example registry            tries this file

@@ -98,7 +98,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     follower.check(&store, gap).await?;
     stages.pass()?;
     follower.check_live(&mut store).await?;
-    follower.check_quiet().await?;
+    follower.sent.check_quiet(QUIET).await?;
     stages.pass()?;
 
     let before = wire.sent().count_all();
@@ -174,7 +174,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         stages.pass()?;
     }
     // If it has not found a revision to watch from, it asks again and again.
-    follower.check_quiet().await?;
+    follower.sent.check_quiet(QUIET).await?;
     follower.check_live(&mut store).await?;
     held("the newest value was applied each time, and nothing twice")
 }
@@ -277,25 +277,6 @@ impl Follower {
         store.change().await?;
         writeln!(stdout(), "{} is put while nothing else happens", store.newest())?;
         self.check(store, "what your code does with an event").await
-    }
-
-    /// Checks that nobody asks while nothing changes.
-    async fn check_quiet(&self) -> Result<()> {
-        let [gets, watches] = ["Range", "Watch"].map(|name| self.sent.count(name));
-        sleep(QUIET).await;
-        if self.sent.count("Range") > gets {
-            return broken(
-                "it sends one get after another, while nothing changes",
-                "why your code sends a get when nothing has ended its watch, or what has ended it",
-            );
-        }
-        if self.sent.count("Watch") > watches {
-            return broken(
-                "it begins one watch after another, while nothing changes",
-                "for how long your code waits for the next event",
-            );
-        }
-        Ok(())
     }
 
     /// Waits until the newest value is applied. Returns whether it is.

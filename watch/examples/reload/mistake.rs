@@ -2,8 +2,8 @@
 //! value that is there, and then each new one, as long as the program runs. But it misses
 //! changes. Repair it: the newest value must be applied soon after a change, whatever has
 //! happened meanwhile. No older one may follow it, and no change may be applied twice. While
-//! nothing changes and nothing fails, it must not get the value again. This is the only file
-//! to edit.
+//! nothing changes and nothing fails, it must send no request. While it cannot reach etcd, it must
+//! pause between two attempts. This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p watch --example reload            tries this file

@@ -3,8 +3,8 @@
 //! numbers, and again whenever one of them changes, for as long as the program runs. But it misses
 //! students. Repair it: soon after each change the board must be what etcd has, whatever has
 //! happened meanwhile. Nobody who is here may be missing for a moment, nobody who has gone may come
-//! back, and no number may go down. While nothing changes and nothing fails, it must not get the list
-//! again. This is the only file to edit.
+//! back, and no number may go down. While nothing changes and nothing fails, it must send no
+//! request. This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p exercise --example roster            tries this file
