@@ -42,7 +42,10 @@ pub async fn show(about: &str) -> Result<()> {
             sleep(PAUSE).await;
             // Logs in again, too: a token of etcd lives for minutes only.
             match connect().await {
-                Ok(client) => break client,
+                Ok(client) => {
+                    screen.say("")?;
+                    break client;
+                }
                 Err(cause) => error = cause,
             }
         };

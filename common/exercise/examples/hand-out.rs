@@ -13,9 +13,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::argument;
-
-/// The workspace.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+use exercise::root;
 
 fn main() -> Result<()> {
     let Some(folder) = argument("FOLDER", include_str!("hand-out.rs")) else {
@@ -26,7 +24,7 @@ fn main() -> Result<()> {
 
     let mut git = Command::new("git");
     let listed =
-        git.args(["ls-files", "-z"]).current_dir(ROOT).output().context("cannot run git")?;
+        git.args(["ls-files", "-z"]).current_dir(root()).output().context("cannot run git")?;
     ensure!(
         listed.status.success(),
         "this is no clone: {}",
@@ -36,7 +34,7 @@ fn main() -> Result<()> {
     for path in listed.split_terminator('\0').map(Path::new).filter(|path| is_for_students(path)) {
         let copy = folder.join(path);
         fs::create_dir_all(copy.parent().context("no folder")?)?;
-        let original = Path::new(ROOT).join(path);
+        let original = root().join(path);
         let is_exercise = original.with_file_name("yours.rs").exists();
         if is_exercise && path.ends_with("main.rs") {
             fs::write(copy, without_answers(&fs::read_to_string(original)?)?)?;

@@ -15,10 +15,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use common::{Failover, REQUEST_TIMEOUT, connect_through, connect_to, no_argument, within};
 use etcd_server::Server;
+use exercise::root;
 use tokio::task::spawn_blocking;
-
-/// The workspace.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
@@ -43,7 +41,7 @@ async fn main() -> Result<ExitCode> {
 fn programs() -> Result<String> {
     let begin = Instant::now();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    let status = cargo.args(["build", "--all-targets"]).current_dir(ROOT).status();
+    let status = cargo.args(["build", "--all-targets"]).current_dir(root()).status();
     ensure!(
         status.context("cannot run cargo")?.success(),
         "the build has failed; its error is above. In the lesson, work with a neighbour"

@@ -1,7 +1,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{IsTerminal, stderr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -21,8 +21,15 @@ pub const COURSE: [(&str, &str); 9] = [
     ("exercise", "roster"),
 ];
 
-/// The workspace.
-pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+/// Returns the folder of the workspace, wherever it is now: cargo builds nothing again when it was moved,
+/// or copied together with what is built.
+pub fn root() -> PathBuf {
+    // That of the package that `cargo run` has started.
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let root = package.ancestors().find(|folder| folder.join("common/exercise").exists());
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    root.unwrap_or(Path::new(built)).to_owned()
+}
 
 /// Says what there is to do for somebody whose answer has held.
 pub(crate) fn next(name: &str) -> String {
@@ -52,7 +59,7 @@ pub(crate) fn try_yours(name: &str) -> Result<ExitCode> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["run", "--package", chapter, "--example", &format!("{name}-yours")]);
     cargo.args(["--profile", profile]).arg("--target-dir").args(folder.parent());
-    cargo.arg("--manifest-path").arg(Path::new(ROOT).join("Cargo.toml"));
+    cargo.arg("--manifest-path").arg(root().join("Cargo.toml"));
     if common::HAS_TLS {
         cargo.args(["--features", "common/tls"]);
     }

@@ -34,7 +34,7 @@ use tokio::runtime::Builder;
 use tokio::task::{JoinError, LocalSet};
 use tokio::time::{sleep, timeout};
 
-pub use course::COURSE;
+pub use course::{COURSE, root};
 pub use edits::edits;
 pub use picture::{NOTHING, Sign, Steps, Timeline};
 pub use progress::{Work, all_work};

@@ -2,11 +2,11 @@
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::course::ROOT;
+use crate::course::root;
 use crate::{COURSE, Verdict};
 
 /// One exercise of the course, as one student has left it.
@@ -37,7 +37,7 @@ impl Work {
 
     /// Returns the path of a file of the exercise, such as `yours.rs`.
     pub fn file(self, name: &str) -> PathBuf {
-        Path::new(ROOT).join(self.folder()).join(name)
+        root().join(self.folder()).join(name)
     }
 
     /// Returns the path of a file about the work, below the target folder.

@@ -91,7 +91,7 @@ impl Screen {
         self.print(text)
     }
 
-    /// Shows a line of text until the next change.
+    /// Shows a line of text until the next change, or nothing instead.
     pub fn say(&mut self, text: &str) -> Result<()> {
         if self.said != text {
             self.said = text.to_owned();
@@ -101,7 +101,7 @@ impl Screen {
     }
 
     fn print(&self, text: &str) -> Result<()> {
-        if !self.is_terminal {
+        if !self.is_terminal && !text.is_empty() {
             writeln!(stdout(), "{}", cleaned(text, usize::MAX, self.look))?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Result, ensure};
 use exercise::all_work;
@@ -41,6 +42,14 @@ fn a_hand_out_has_no_answers() -> Result<()> {
             ensure!(!is_secret, "{}: {line}", path.display());
         }
     }
+
+    // A folder that was moved or copied has files of its own, whatever the program was built for.
+    let tidy = copy.join("delete/examples/tidy/yours.rs");
+    fs::write(tidy, "changed")?;
+    let mut progress = program_with("", "examples/progress")?;
+    progress.args(["reset", "tidy"]).env("CARGO_MANIFEST_DIR", copy.join("common/exercise"));
+    let shown = String::from_utf8(progress.stdin(Stdio::null()).output()?.stdout)?;
+    ensure!(shown.starts_with("this throws away your work on tidy."), "{shown}");
 
     let again = hand_out()?;
     let error = String::from_utf8(again.stderr)?;
