@@ -17,10 +17,20 @@ exercise::edits! {
     // Leads before it has the lock, or when it has dropped the guard, which unlocks.
     wrong_early: { let _guard = } => { leads(true); let _guard = };
     wrong_drop: { let _guard = } => { let _ = };
-    // Looks once a second.
+    // Looks once a second, or more often.
     wrong_second: { session.lost().await; } => {
             while session.is_alive() {
                 sleep(Duration::from_secs(1)).await;
+            }
+        };
+    wrong_often: { session.lost().await; } => {
+            while session.is_alive() {
+                sleep(Duration::from_millis(900)).await;
+            }
+        };
+    wrong_half: { session.lost().await; } => {
+            while session.is_alive() {
+                sleep(Duration::from_millis(500)).await;
             }
         };
     // Ends the session first, which takes long without a network.

@@ -11,8 +11,8 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions};
 use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, NOTHING, Scene, Sign, Stages, Stopwatch, Verdict, blocking, broken, check_running,
-    connect_to, held,
+    Exercise, NOTHING, Scene, Sent, Sign, Stages, Stopwatch, Verdict, blocking, broken,
+    check_running, connect_by_wire_to, connect_to, held,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, spawn_local};
@@ -50,11 +50,16 @@ const DEAD: Sign = Sign('†', 'x', "dies");
 const TOLERANCE: Duration = Duration::from_millis(200);
 /// How long the experiment watches two leaders.
 const WRONG_LIMIT: Duration = Duration::from_secs(1);
-/// How long the first leader leads. Its session is renewed every third of the TTL, the last time 1.3 s
-/// after the beginning. So it is lost at 3.3 s, and who looks once a second sees that at 4 s.
-const UNDISTURBED: Duration = Duration::from_millis(1500);
+/// How long the first leader leads, and then until its next renewal. A session is renewed every third of the
+/// TTL, so it is cut off 1.3 s after the beginning and lost at 3.3 s. Who looks every 0.9 s sees that at 3.6 s.
+const UNDISTURBED: Duration = Duration::from_secs(1);
 /// When the third enters, or later: when the second is before it in the queue.
 const THIRD: Duration = Duration::from_millis(500);
+/// So long after a renewal the first leads again. Then it loses its session a quarter of a second sooner than
+/// before, and who happened to look in time before does not now.
+const SHIFT: Duration = Duration::from_millis(250);
+/// How long the response to a renewal may take.
+const RESPONSE: Duration = Duration::from_millis(50);
 /// How long it watches a candidate that is back, while another one leads; and the last leader.
 const BACK: Duration = Duration::from_secs(1);
 /// How long there may be no leader. It takes etcd a TTL and half a second to end a lease.
@@ -78,7 +83,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     all.watch_until(begin + UNDISTURBED).await?;
 
     let look = "what etcd keeps of a leader that it does not hear from, and for how long";
-    all.cut(one);
+    let renewed = all.renews(one).await?;
+    all.watch_until(renewed + RESPONSE).await?;
+    all.cut(one, renewed);
     writeln!(stdout(), "the network is cut, between the {one} and the server")?;
     let two = all.leader(&format!("after the {one} was cut off"), look).await?;
     stages.pass()?;
@@ -92,11 +99,20 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let three = all.leader(&format!("after the {two} died"), look).await?;
     stages.pass()?;
 
-    all.kill(three).await;
-    writeln!(stdout(), "the {three} dies")?;
+    // Of those that do not queue, the first may lead already.
+    let next = all.names().find(|name| *name != three).context("nobody is left")?;
+    let renewed = all.renews(next).await?;
+    all.watch_until(renewed + SHIFT).await?;
+    all.end(three).await;
+    writeln!(stdout(), "the {three} ends")?;
     let look = "what your code does when it has lost the lead";
-    all.leader(&format!("with the {one}, which was cut off and is back"), look).await?;
-    all.watch_until(Instant::now() + BACK).await?;
+    all.leader(&format!("with the {next}, which was cut off and is back"), look).await?;
+    all.renews(next).await?;
+    let renewed = all.renews(next).await?;
+    all.watch_until(renewed + RESPONSE).await?;
+    all.cut(next, renewed);
+    writeln!(stdout(), "the network is cut again, between the {next} and the server")?;
+    all.stops_in_time().await?;
     stages.pass()?;
     held("there was always another leader, and never two at once")
 }
@@ -107,7 +123,7 @@ struct Candidates {
     server: Server,
     client: Client,
     candidates: Vec<Candidate>,
-    /// The networks of the dead, cut for ever.
+    /// The networks of those that have ended.
     dead: Vec<Proxy>,
     /// Who says what: whether it leads.
     tell: UnboundedSender<(&'static str, bool)>,
@@ -122,11 +138,13 @@ struct Candidate {
     name: &'static str,
     link: Proxy,
     task: JoinHandle<Result<()>>,
+    sent: Sent,
     /// Whether it says that it leads.
     leads: bool,
     is_cut: bool,
-    /// When it was cut off, if it has not yet said since then that it does not lead.
-    cut: Option<Instant>,
+    /// When it sent its last renewal before it was cut off, if it has not yet said since then that it does
+    /// not lead.
+    renewed: Option<Instant>,
 }
 
 impl Candidates {
@@ -141,13 +159,15 @@ impl Candidates {
     /// Starts another candidate, on a network of its own.
     async fn enter(&mut self, name: &'static str) -> Result<()> {
         let link = Proxy::to(self.server.address())?;
-        let (answer, client) = (self.scene.answer, connect_to(link.address()).await?);
+        let (client, mut wire) = connect_by_wire_to(link.address()).await?;
+        wire.open();
+        let (answer, sent) = (self.scene.answer, wire.sent());
         let tell = self.tell.clone();
         let leads = move |leads| {
             let _ = tell.send((name, leads)); // nobody listens any more when the experiment is over
         };
         let task = spawn_local(async move { stand(answer, &client, LOCK, TTL, leads).await });
-        let one = Candidate { name, link, task, leads: false, is_cut: false, cut: None };
+        let one = Candidate { name, link, task, sent, leads: false, is_cut: false, renewed: None };
         self.candidates.push(one);
         self.scene.timeline.note(name, NOT);
         Ok(())
@@ -155,20 +175,38 @@ impl Candidates {
 
     /// Ends a candidate as `kill -9` does: it sends nothing any more, not even that it ends.
     async fn kill(&mut self, name: &str) {
+        self.candidates.iter().filter(|one| one.name == name).for_each(|one| one.link.cut());
         self.scene.timeline.mark(name, DEAD);
+        self.end(name).await;
+    }
+
+    /// Ends a candidate that still has its network: its guard unlocks.
+    async fn end(&mut self, name: &str) {
         self.scene.timeline.note(name, NOTHING);
         for one in self.candidates.extract_if(.., |one| one.name == name) {
-            one.link.cut();
             one.task.abort();
             let _ = one.task.await; // that it was aborted
             self.dead.push(one.link);
         }
     }
 
-    fn cut(&mut self, name: &str) {
+    /// Waits until a candidate sends a renewal. Returns when. On a stream of its own renewals cannot be seen:
+    /// then it is after the time in which one must have been sent.
+    async fn renews(&mut self, name: &str) -> Result<Instant> {
+        let sent = self.candidates.iter().find(|one| one.name == name).map(|one| one.sent.clone());
+        let renewals = || sent.as_ref().map(|sent| sent.count("LeaseKeepAlive"));
+        let (before, deadline) = (renewals(), Instant::now() + TTL / 2);
+        while renewals() == before && Instant::now() < deadline {
+            self.watch().await?;
+        }
+        Ok(Instant::now())
+    }
+
+    /// Cuts off a candidate that has sent its last renewal at this moment.
+    fn cut(&mut self, name: &str, renewed: Instant) {
         for one in self.candidates.iter_mut().filter(|one| one.name == name) {
             one.link.cut();
-            (one.is_cut, one.cut) = (true, Some(Instant::now()));
+            (one.is_cut, one.renewed) = (true, Some(renewed));
             one.draw(&self.scene);
         }
     }
@@ -205,6 +243,20 @@ impl Candidates {
         Ok(within(REQUEST_TIMEOUT, queue).await.context("get failed")?.count())
     }
 
+    /// Waits until none of those that are cut off says that it leads.
+    async fn stops_in_time(&mut self) -> Result<()> {
+        let deadline = Instant::now() + TTL + WRONG_LIMIT;
+        while self.leaders().any(|one| one.is_cut) && Instant::now() < deadline {
+            self.watch().await?;
+        }
+        let mut late = self.candidates.iter_mut().filter(|one| one.is_cut && one.leads);
+        late.try_for_each(Candidate::stops)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.candidates.iter().map(|one| one.name)
+    }
+
     fn leaders(&self) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().filter(|one| one.leads)
     }
@@ -231,7 +283,7 @@ impl Candidates {
             let what = format!("the {} has come to an end", one.name);
             check_running(&mut one.task, &what, "what ends your code").await?;
         }
-        let cut: Vec<bool> = self.leaders().map(|one| one.cut.is_some()).collect();
+        let cut: Vec<bool> = self.leaders().map(|one| one.renewed.is_some()).collect();
         let two = cut.len() > 1;
         if two {
             self.late = cut.contains(&true);
@@ -251,12 +303,12 @@ impl Candidates {
 impl Candidate {
     /// Judges a leader that says that it does not lead any more.
     fn stops(&mut self) -> Result<()> {
-        match self.cut.take() {
-            // Its last renewal was sent before it was cut off.
-            Some(cut) if cut.elapsed() > TTL + TOLERANCE => broken(
+        match self.renewed.take() {
+            Some(renewed) if renewed.elapsed() > TTL + TOLERANCE => broken(
                 format!(
-                    "the {} was cut off, and said for longer than a TTL that it led",
-                    self.name
+                    "the {} was cut off, and said for {:.1} s after the loss of its session that it led",
+                    self.name,
+                    (renewed.elapsed() - TTL).as_secs_f64()
                 ),
                 "what your code does between the loss of the session and leads(false)",
             ),
