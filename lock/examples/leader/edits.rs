@@ -1,4 +1,4 @@
-//! Answers that are a small edit away from the solution. All but the first are wrong.
+//! Answers that are a small edit away from the solution. All but the first two are wrong.
 
 exercise::edits! {
     "examples/leader/solution.rs";
@@ -14,6 +14,24 @@ exercise::edits! {
             };
         };
 
+    // Right: opens a session each time.
+    right_open: { let _guard = Mutex::new(&session, lock).lock().await?; } => {
+            let Some(_guard) = Mutex::new(&session, lock).try_lock().await? else { return Ok(()) };
+        };
+
+    // No pause between two attempts, with a session for each, or with one.
+    wrong_open: { let _guard = Mutex::new(&session, lock).lock().await?; } => {
+            let Some(_guard) = Mutex::new(&session, lock).try_lock().await? else { return Ok(()) };
+        },
+        { sleep(Duration::from_millis(200)).await; } => { tokio::task::yield_now().await; };
+    wrong_busy: { let _guard = Mutex::new(&session, lock).lock().await?; } => {
+            let mutex = Mutex::new(&session, lock);
+            let _guard = loop {
+                if let Some(guard) = mutex.try_lock().await? {
+                    break guard;
+                }
+            };
+        };
     // Leads before it has the lock, or when it has dropped the guard, which unlocks.
     wrong_early: { let _guard = } => { leads(true); let _guard = };
     wrong_drop: { let _guard = } => { let _ = };

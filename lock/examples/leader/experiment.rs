@@ -62,6 +62,9 @@ const SHIFT: Duration = Duration::from_millis(250);
 const RESPONSE: Duration = Duration::from_millis(50);
 /// How long it watches a candidate that is back, while another one leads; and the last leader.
 const BACK: Duration = Duration::from_secs(1);
+/// So many sessions in a second, or requests, are more than a candidate needs.
+const MANY_SESSIONS: usize = 20;
+const MANY: usize = 100;
 /// How long there may be no leader. It takes etcd a TTL and half a second to end a lease.
 const PATIENCE: Duration = Duration::from_secs(6);
 
@@ -91,7 +94,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     stages.pass()?;
 
     // Longer than opening a session may take: a candidate that opens one meanwhile must retry.
-    all.watch_until(Instant::now() + TTL + REQUEST_TIMEOUT * 2).await?;
+    all.watch_pauses(TTL + REQUEST_TIMEOUT * 2).await?;
     all.mend(one);
     all.watch_until(Instant::now() + BACK).await?;
     all.kill(two).await;
@@ -264,6 +267,27 @@ impl Candidates {
     async fn watch_until(&mut self, end: Instant) -> Result<()> {
         while Instant::now() < end {
             self.watch().await?;
+        }
+        Ok(())
+    }
+
+    /// Watches for so long. Returns *broken* if one that has its network asks etcd without a pause.
+    async fn watch_pauses(&mut self, time: Duration) -> Result<()> {
+        let counts = |one: &Candidate| [one.sent.count("LeaseGrant"), one.sent.count_all()];
+        let before: Vec<_> = self.candidates.iter().map(counts).collect();
+        self.watch_until(Instant::now() + time).await?;
+        let limits = [MANY_SESSIONS, MANY].map(|many| many * time.as_secs() as usize);
+        for (one, before) in self.candidates.iter().zip(before) {
+            let too_many = |index| counts(one)[index] - before[index] > limits[index];
+            let many = match one.is_cut {
+                false if too_many(0) => format!("opens more than {MANY_SESSIONS} sessions"),
+                false if too_many(1) => format!("sends more than {MANY} requests"),
+                _ => continue,
+            };
+            return broken(
+                format!("a candidate {many} in a second, while another one leads"),
+                "how long your code waits between two attempts",
+            );
         }
         Ok(())
     }

@@ -20,8 +20,8 @@ use std::process::ExitCode;
 use edits::*;
 
 answers! {
-    solution, mistake, right_campaign, right_try, wrong_asks, wrong_close, wrong_drop,
-    wrong_early, wrong_grace, wrong_half, wrong_leave, wrong_often, wrong_once, wrong_own, wrong_put, wrong_same,
+    solution, mistake, right_campaign, right_open, right_try, wrong_asks, wrong_busy, wrong_close, wrong_drop,
+    wrong_early, wrong_grace, wrong_half, wrong_leave, wrong_often, wrong_once, wrong_open, wrong_own, wrong_put, wrong_same,
     wrong_second, wrong_stay, wrong_term, wrong_ttl, wrong_turns,
 }
 

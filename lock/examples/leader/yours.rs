@@ -2,7 +2,7 @@
 //! candidate. It calls `leads` to say whether it leads. But when it has said so once, it never
 //! says the opposite. Repair it. There must never be two candidates that say so. When a leader
 //! dies or is cut off, another one must lead, and not before. One that was cut off must stand
-//! again when it is back. This is the only file to edit.
+//! again when it is back. Between two attempts it must pause. This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p lock --example leader            tries this file

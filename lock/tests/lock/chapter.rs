@@ -51,8 +51,13 @@ const VERDICTS: &[(&str, &str)] = &[
     ),
     ("leader solution", LEADER),
     ("leader right_campaign", LEADER),
+    ("leader right_open", LEADER),
     ("leader right_try", LEADER),
     ("leader wrong_asks", TWO),
+    (
+        "leader wrong_busy",
+        "broken: a candidate sends more than 100 requests in a second, while another one leads",
+    ),
     ("leader wrong_close", TWO),
     ("leader wrong_drop", TWO),
     ("leader wrong_early", TWO),
@@ -64,6 +69,10 @@ const VERDICTS: &[(&str, &str)] = &[
         "leader wrong_once",
         "broken: it has given up: cannot open a session: no answer within 1s (the request \
                  may still have been carried out)",
+    ),
+    (
+        "leader wrong_open",
+        "broken: a candidate opens more than 20 sessions in a second, while another one leads",
     ),
     ("leader wrong_own", TWO),
     ("leader wrong_put", TWO),
