@@ -38,12 +38,20 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("heartbeat wrong_proud", wrong),
             (
                 "heartbeat wrong_put",
-                "broken: the entry was put again and again, which wakes all that watch it",
+                "broken: the entry was put again while nothing happened, which wakes all that watch it",
             ),
             ("heartbeat wrong_reconnect", "broken: it has given up: etcd was away for too long"),
             (
+                "heartbeat wrong_seldom",
+                "broken: the entry was put again while nothing happened, which wakes all that watch it",
+            ),
+            (
+                "heartbeat wrong_slow",
+                "broken: the network has been back for 3s, and it is not registered again",
+            ),
+            (
                 "heartbeat wrong_stop",
-                "broken: the network has been back for 6s, and it is not registered again",
+                "broken: the network has been back for 3s, and it is not registered again",
             ),
             ("heartbeat wrong_swallow", put),
         ],

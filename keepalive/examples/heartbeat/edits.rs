@@ -21,6 +21,14 @@ exercise::edits! {
                 return Ok(());
             }
         };
+    // The same, as seldom as the lease allows.
+    wrong_seldom: { sleep(ttl / 3).await; } => {
+            sleep(ttl - Duration::from_millis(50)).await;
+            if true {
+                return Ok(());
+            }
+        },
+        { registered(false); sleep(Duration::from_millis(200)).await; } => {};
     // Waits for a response without a limit, or renews without a deadline.
     wrong_patient: { end - sent } => { common::NO_LIMIT };
     wrong_late: { || Instant::now() >= end } => {};
@@ -45,6 +53,8 @@ exercise::edits! {
             registered(false);
             anyhow::ensure!(common::reconnect(client).await.is_ok(), "etcd was away for too long");
         };
+    // A long pause between two attempts.
+    wrong_slow: { sleep(Duration::from_millis(200)).await; } => { sleep(Duration::from_secs(5)).await; };
     // Does not register again.
     wrong_stop: { sleep(Duration::from_millis(200)).await; } => { std::future::pending::<()>().await; };
 }

@@ -57,8 +57,12 @@ const REVOKE: Sign = Sign('▼', 'v', "the lease is revoked");
 const TOLERANCE: Duration = Duration::from_millis(500);
 /// How long the experiment watches an answer that says the wrong thing.
 const WRONG_LIMIT: Duration = Duration::from_secs(3);
-/// How long etcd may take to end a lease, and an answer to register.
+/// How long etcd may take to end a lease, and an answer to notice that.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// How long an answer may take to register, once it can.
+const AGAIN: Duration = Duration::from_secs(3);
+/// How long nothing happens at first.
+const UNDISTURBED: Duration = Duration::from_millis(2500);
 /// So many renewals in a second are more than any answer needs.
 const MANY: u64 = 20;
 /// How long an answer may take to go on after a restart.
@@ -89,16 +93,30 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         says,
         wrong: Stopwatch::default(),
         tolerance: TOLERANCE,
+        patience: PATIENCE,
         entry: None,
         puts: 0,
     };
 
+    let standing = || bail!("the time does not pass");
     let never = || broken("it does not register", "what your code does first");
     service.until(|seen| seen.entry.is_some() && seen.says, never).await?;
     writeln!(stdout(), "the service is registered, on a lease of {TTL} s")?;
 
+    // Nothing happens for so long that each lease has to be renewed.
+    let (since, before) = (Instant::now(), service.entry);
+    while since.elapsed() < UNDISTURBED {
+        service.until(|_| true, standing).await?;
+    }
+    let look = "what keeps a lease alive, apart from a new one";
+    if service.entry != before {
+        return broken(
+            "the entry was put again while nothing happened, which wakes all that watch it",
+            look,
+        );
+    }
+
     let mut stages = Stages::of(4);
-    let before = service.entry;
     timeline.mark(NET, RESTART);
     let server = blocking(move || server.restart().map(|()| server)).await?;
     // The first request of the old client could use the connection that is gone.
@@ -122,10 +140,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         );
     }
     if service.puts > 1 {
-        return broken(
-            "the entry was put again and again, which wakes all that watch it",
-            "what keeps a lease alive, apart from a new one",
-        );
+        return broken("the entry was put again and again, which wakes all that watch it", look);
     }
     if renewals as u64 > MANY * (1 + since.elapsed().as_secs()) {
         return broken(
@@ -157,14 +172,13 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     // Longer than any wait may take: a service that registers meanwhile, or waits for etcd, must retry.
     let away = Instant::now();
     let limit = CONNECT_TIMEOUT + REQUEST_TIMEOUT * 3 / 2;
-    let standing = || bail!("the time does not pass");
     while away.elapsed() < limit {
         service.until(|_| true, standing).await?;
     }
     wire.pause();
     link.mend();
     timeline.note(NET, LOSS);
-    let put = timeout(PATIENCE, wire.request_to(&["Put", "Txn"])).await;
+    let put = timeout(AGAIN, wire.request_to(&["Put", "Txn"])).await;
     writeln!(stdout(), "the network is back, but the first put does not arrive")?;
     for wait in [TOLERANCE, REQUEST_TIMEOUT] {
         sleep(wait).await;
@@ -177,8 +191,8 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
     let again = || {
         broken(
-            format!("the network has been back for {PATIENCE:?}, and it is not registered again"),
-            "what your code does when the lease is lost",
+            format!("the network has been back for {AGAIN:?}, and it is not registered again"),
+            "what your code does when the lease is lost, and how long it waits between two attempts",
         )
     };
     if put.is_err() {
@@ -187,11 +201,12 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     drop(put);
     wire.open();
     timeline.note(NET, NETWORK);
+    service.patience = AGAIN;
     service.until(|seen| seen.entry.is_some() && seen.says, again).await?;
     stages.pass()?;
 
     // Only etcd can know this, and tells it when it is asked for a renewal.
-    service.tolerance = Duration::from_secs(TTL.unsigned_abs());
+    (service.tolerance, service.patience) = (Duration::from_secs(TTL.unsigned_abs()), PATIENCE);
     service.revoke().await?;
     timeline.mark(NET, REVOKE);
     writeln!(stdout(), "somebody revokes the lease")?;
@@ -211,6 +226,8 @@ struct Service {
     wrong: Stopwatch,
     /// For how long it may say so.
     tolerance: Duration,
+    /// How long it may take until what has to be so is seen.
+    patience: Duration,
     /// The entry, as etcd has said last.
     entry: Option<Entry>,
     /// How often that has changed.
@@ -240,7 +257,7 @@ impl Service {
         done: impl Fn(&Seen) -> bool,
         overdue: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             let seen = self.look().await?;
             check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
