@@ -11,9 +11,22 @@ exercise::edits! {
     };
     // Right: a full page may have another one behind it. Here the last response is empty.
     right_full: { found.more() } => { found.kvs().len() as i64 == limit };
-    // Right: a get may be tried again.
-    right_retry: { client.get(next, Some(page)) } => { client.get(&*next, Some(page.clone())) },
-        { .await.context("get failed")?; } => { .await; let Ok(found) = found else { continue }; };
+    // Right: a get may be tried again, unless etcd has refused it.
+    right_retry: { client.get(next, Some(page)) } => { client.get(&*next, Some(page)) },
+        { .await.context("get failed")?; } => { .await; let found = match found {
+            Err(error) if !common::is_refusal(&error) => continue,
+            found => found?,
+        }; };
+    // Right: starts over when etcd has forgotten the revision.
+    right_over: { client.get(next, Some(page)) } => { client.get(&*next, Some(page)) },
+        { .await.context("get failed")?; } => { .await; let found = match found {
+            Err(error) if common::is_refusal(&error) => {
+                (revision, next) = (0, shelves.as_bytes().to_vec());
+                parcels.clear();
+                continue;
+            }
+            found => found?,
+        }; };
 
     // The revisions of keys, in place of the store's.
     wrong_first: { found.header().context("no header")?.revision() }
@@ -60,9 +73,24 @@ exercise::edits! {
                 within(REQUEST_TIMEOUT, client.get(&*next, Some(page))).await?
             }
         }; };
+    // When etcd has forgotten the revision, it goes on at the newest one, or asks again for ever.
+    wrong_forgotten: { client.get(next, Some(page)) } => { client.get(&*next, Some(page)) },
+        { .await.context("get failed")?; } => { .await; let found = match found {
+            Err(error) if common::is_refusal(&error) => {
+                revision = 0;
+                continue;
+            }
+            found => found?,
+        }; };
+    wrong_forever: { client.get(next, Some(page)) } => { client.get(&*next, Some(page)) },
+        { .await.context("get failed")?; } => { .await; let Ok(found) = found else { continue }; };
     // An error is taken for the end.
     wrong_partial: { .await.context("get failed")?; }
         => { .await; let Ok(found) = found else { return Ok(parcels) }; };
+    wrong_refused: { .await.context("get failed")?; } => { .await; let found = match found {
+            Err(error) if common::is_refusal(&error) => return Ok(parcels),
+            found => found?,
+        }; };
     // No limit: a lost response is waited for for ever.
     wrong_patient: { within(REQUEST_TIMEOUT, client.get(next, Some(page))) }
         => { client.get(next, Some(page)) };

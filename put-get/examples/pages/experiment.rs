@@ -57,6 +57,10 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     .await?;
     writeln!(stdout(), "the network loses a page, and two parcels change places")?;
     read_with_loss(&mut store).await?;
+    writeln!(stdout(), "two parcels change places, and etcd forgets what was before")?;
+    for nth in 1..=3 {
+        read_with_compaction(&mut store, nth).await?;
+    }
     held(format!("all {PARCELS} parcels, each once, as they lay at one moment"))
 }
 
@@ -122,6 +126,45 @@ async fn read_with_loss(store: &mut Store) -> Result<()> {
     }
 }
 
+/// While the response to this request is on its way, two parcels change places, and the history before
+/// that is compacted.
+async fn read_with_compaction(store: &mut Store, nth: usize) -> Result<()> {
+    let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
+    let limit = 5 * REQUEST_TIMEOUT;
+    let (answer, shelves) = (store.scene.answer, store.shelves.clone());
+    let reading =
+        async move { timeout(limit, read(answer, &mut reader, &shelves, LIMIT as i64)).await };
+    let before = store.states.len() - 1;
+    let compact = async {
+        let response = wire.response(nth).await;
+        store.exchange(2).await?;
+        store.compact().await?;
+        wire.open();
+        drop(response);
+        anyhow::Ok(())
+    };
+    let (list, compacted) = tokio::join!(reading, compact);
+    compacted?;
+    let look = "what your code does when etcd refuses a request";
+    match list {
+        Err(_) => broken(
+            format!("for {limit:?} it asks for a revision that etcd has forgotten"),
+            "which errors go away when your code tries again, and which ones do not",
+        ),
+        Ok(Ok(list)) if list.len() < PARCELS => broken(
+            format!(
+                "a page was refused: the list has {} parcels, and there is no error",
+                list.len()
+            ),
+            look,
+        ),
+        Ok(Ok(list)) if !store.states[before..].contains(&list) => {
+            broken("a page was refused, and the list has pages of two moments", look)
+        }
+        _ => Ok(()), // one that gives up says so
+    }
+}
+
 /// What lies on the shelves.
 struct Store {
     scene: Scene,
@@ -175,6 +218,15 @@ impl Store {
         let puts = self.client.txn(Txn::new().and_then(puts));
         within(REQUEST_TIMEOUT, puts).await.context("txn failed")?;
         self.states.push(parcels);
+        Ok(())
+    }
+
+    /// Makes etcd forget all revisions but the newest one.
+    async fn compact(&mut self) -> Result<()> {
+        let found = within(REQUEST_TIMEOUT, self.client.get(&*self.shelves, None)).await;
+        let found = found.context("get failed")?;
+        let now = found.header().context("no header")?.revision();
+        within(REQUEST_TIMEOUT, self.client.compact(now, None)).await.context("compact failed")?;
         Ok(())
     }
 
