@@ -98,7 +98,7 @@ impl Wire {
     pub async fn request(&mut self) -> Option<PausedRequest> {
         loop {
             let request = self.requests.recv().await?;
-            if !request.go.is_closed() {
+            if !request.is_given_up() {
                 return Some(request);
             } // else the client has given it up
         }
@@ -158,6 +158,11 @@ impl Wire {
 }
 
 impl PausedRequest {
+    /// Whether the client does not wait for the response any more.
+    pub fn is_given_up(&self) -> bool {
+        self.go.is_closed()
+    }
+
     /// Lets the request pass and waits for etcd's response. Returns `None` when the client has given
     /// up the request, or has no connection.
     pub async fn response(self) -> Option<PausedResponse> {

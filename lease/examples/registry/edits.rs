@@ -96,6 +96,44 @@ exercise::edits! {
             let _ = within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await;
             anyhow::Ok(())
         };
+    wrong_swallow: {
+            within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease)))
+                .await
+                .context("put failed")?;
+        } => {
+            let _ = within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease))).await;
+        };
+    // An error is not worth a word, unless etcd has refused.
+    wrong_hope: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await } => {
+            let put = within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease)));
+            match put.await {
+                Err(error) if common::is_refusal(&error) => Err(error),
+                _ => Ok(()),
+            }
+        };
+    // Does not wait for the response.
+    wrong_spawn: {
+            within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease)))
+                .await
+                .context("put failed")?;
+        } => {
+            let (mut putting, name, address) = (client.clone(), key.clone(), address.to_owned());
+            tokio::spawn(async move {
+                within(REQUEST_TIMEOUT, putting.put(name, address, Some(on_lease))).await
+            });
+        };
+    wrong_behind: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await } => {
+            let (mut putting, name, address) = (client.clone(), entry.key.clone(), address.to_owned());
+            tokio::spawn(async move {
+                within(REQUEST_TIMEOUT, putting.put(name, address, Some(on_lease))).await
+            });
+            anyhow::Ok(())
+        };
+    // No limit: a lost response is waited for for ever.
+    wrong_patient: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await }
+        => { client.put(&*entry.key, address, Some(on_lease)).await };
+    wrong_grant: { within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await }
+        => { client.lease_grant(ttl, None).await };
     // Rather without a lease than not at all.
     wrong_back: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await } => {
             let put = within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease)));

@@ -11,9 +11,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, EventType, GetOptions, KeyValue, PutOptions, WatchOptions};
-use exercise::{Exercise, NOTHING, Scene, Sign, Timeline, Verdict, broken, gave_up, held};
+use exercise::{
+    Exercise, NOTHING, PausedRequest, Scene, Sign, Timeline, Verdict, Wire, broken, gave_up, held,
+};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{register, update};
 
@@ -51,6 +53,8 @@ const ENDS: Sign = Sign('▼', 'v', "the service ends");
 
 /// For how long the picture shows what comes after the end.
 const AFTER: Duration = Duration::from_millis(300);
+/// How long etcd may take for what a function has sent before it returned.
+const SETTLE: Duration = Duration::from_millis(100);
 const SERVICES: usize = 6;
 const ENDED: usize = 3;
 const FIRST_ADDRESS: &str = "127.0.0.1:8001";
@@ -81,6 +85,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         renewed.borrow_mut().push(entry.lease);
         entries.push(entry);
     }
+    sleep(SETTLE).await;
     let found = entries_in(&mut client, &scene).await?;
     if found.iter().any(|kv| kv.lease() == left) {
         return broken(
@@ -96,10 +101,11 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         );
     }
     let (ended, living) = entries.split_at(ENDED);
-    for entry in &entries {
-        for address in [SECOND_ADDRESS, LAST_ADDRESS] {
+    for address in [SECOND_ADDRESS, LAST_ADDRESS] {
+        for entry in &entries {
             update(scene.answer, &mut client, entry, address).await.or_else(gave_up)?;
         }
+        sleep(SETTLE).await;
     }
     writeln!(stdout(), "{SERVICES} services register, and then change their address")?;
     let found = entries_in(&mut client, &scene).await?;
@@ -201,7 +207,98 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
             "what etcd responds to your update, and what you do then",
         );
     }
+
+    writeln!(stdout(), "the network loses each request in turn")?;
+    tokio::try_join!(register_with_loss(&scene), update_with_loss(&scene))?;
     held(format!("{ENDED} services have ended, and no others have lost their entries"))
+}
+
+/// A service registers, and one of its requests never arrives.
+async fn register_with_loss(scene: &Scene) -> Result<()> {
+    let mut other = scene.connect().await?;
+    for nth in 1.. {
+        let (mut client, mut wire) = scene.connect_by_wire().await?;
+        let key = scene.key(&format!("others/register/{nth}"));
+        let name = key.clone();
+        let registering =
+            async move { register(scene.answer, &mut client, name, FIRST_ADDRESS, TTL).await };
+        let Some((request, said)) = lose(&mut wire, nth, registering).await? else { break };
+        if let Ok(entry) = said {
+            check_put("register", &mut other, &entry, FIRST_ADDRESS, &request).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A service changes its address, and one of its requests never arrives.
+async fn update_with_loss(scene: &Scene) -> Result<()> {
+    let mut other = scene.connect().await?;
+    for nth in 1.. {
+        let (mut client, mut wire) = scene.connect_by_wire().await?;
+        let lease = within(REQUEST_TIMEOUT, other.lease_grant(10 * TTL, None)).await?.id();
+        let entry = Entry { key: scene.key(&format!("others/update/{nth}")), lease };
+        let named = &entry;
+        let on_lease = PutOptions::new().with_lease(lease);
+        within(REQUEST_TIMEOUT, other.put(&*entry.key, FIRST_ADDRESS, Some(on_lease))).await?;
+        let updating =
+            async move { update(scene.answer, &mut client, named, SECOND_ADDRESS).await };
+        let Some((request, said)) = lose(&mut wire, nth, updating).await? else { break };
+        if said.is_ok() {
+            check_put("update", &mut other, &entry, SECOND_ADDRESS, &request).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets a function run whose `nth` request never arrives. Returns that request, and what the function has
+/// returned; or `None` if it has sent fewer.
+async fn lose<T>(
+    wire: &mut Wire,
+    nth: usize,
+    function: impl Future<Output = Result<T>>,
+) -> Result<Option<(PausedRequest, Result<T>)>> {
+    let limit = 5 * REQUEST_TIMEOUT;
+    let lost = async {
+        for _ in 1..nth {
+            wire.response(1).await?;
+        }
+        let request = wire.request().await;
+        wire.open();
+        request
+    };
+    match timeout(limit, async { tokio::join!(lost, function) }).await {
+        Ok((lost, said)) => Ok(lost.map(|request| (request, said))),
+        Err(_) => broken(
+            format!("what the network has lost is still waited for after {limit:?}"),
+            "which of your requests has no limit",
+        ),
+    }
+}
+
+/// Checks that the entry is as a function has left it that has returned no error.
+async fn check_put(
+    function: &str,
+    client: &mut Client,
+    entry: &Entry,
+    address: &str,
+    lost: &PausedRequest,
+) -> Result<()> {
+    let found =
+        within(REQUEST_TIMEOUT, client.get(&*entry.key, None)).await.context("get failed")?;
+    let kv = found.kvs().first();
+    let what = format!("a request was lost, and {function} says that all is well");
+    match kv {
+        Some(kv) if kv.value() == address.as_bytes() && kv.lease() == entry.lease => Ok(()),
+        Some(kv) if kv.value() == address.as_bytes() => broken(
+            format!("{what}, but the entry is not on the lease of its Entry"),
+            "the lease that an entry is on, after each put",
+        ),
+        _ if !lost.is_given_up() => broken(
+            format!("{what}, before etcd has responded"),
+            "what your code waits for before it returns",
+        ),
+        _ => broken(what, "what your code does with an error"),
+    }
 }
 
 fn row(service: impl std::fmt::Display) -> String {

@@ -15,9 +15,10 @@ use std::process::ExitCode;
 use edits::*;
 
 answers! {
-    solution, mistake, right_get, right_ignore, right_txn, wrong_back, wrong_create, wrong_delete,
-    wrong_id, wrong_lease, wrong_one, wrong_renews, wrong_revoke, wrong_silent, wrong_ttl,
-    wrong_twice, wrong_unread,
+    solution, mistake, right_get, right_ignore, right_txn, wrong_back, wrong_behind, wrong_create,
+    wrong_delete, wrong_grant, wrong_hope, wrong_id, wrong_lease, wrong_one, wrong_patient,
+    wrong_renews, wrong_revoke, wrong_silent, wrong_spawn, wrong_swallow, wrong_ttl, wrong_twice,
+    wrong_unread,
 }
 
 fn main() -> ExitCode {

@@ -2,7 +2,8 @@
 //! a service, and `update` changes its address. An entry must be there as long as its service
 //! renews the lease of the `Entry`, and must go with that lease. A service may end at any moment,
 //! also between two requests, and start again while its old entry is still there. If the lease has run
-//! out, `update` must return an error. These entries do not go. Repair it. This is the only file to edit.
+//! out, `update` must return an error. A function that returns no error has done its work, also where
+//! a request was lost. These entries do not go. Repair it. This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p lease --example registry            tries this file
