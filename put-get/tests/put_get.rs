@@ -46,6 +46,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("counter wrong_first", lost),
             ("counter wrong_later", lost),
             ("counter wrong_lock", overtaken),
+            (
+                "counter wrong_lost",
+                "broken: the connection was lost: you added 1, and the counter says 2",
+            ),
             ("counter wrong_mine", mine),
             ("counter wrong_mutex", overtaken),
             (

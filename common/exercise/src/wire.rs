@@ -1,3 +1,4 @@
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,7 +91,7 @@ pub struct PausedRequest {
 
 /// A response of etcd that the wire has paused. It passes when this is dropped.
 pub struct PausedResponse {
-    _go: oneshot::Sender<()>,
+    go: oneshot::Sender<io::Error>,
 }
 
 impl Wire {
@@ -168,6 +169,13 @@ impl PausedRequest {
     pub async fn response(self) -> Option<PausedResponse> {
         let _ = self.go.send(());
         self.response.await.ok()
+    }
+}
+
+impl PausedResponse {
+    /// Loses the response as when the connection ends: the client learns that at once.
+    pub fn lose_connection(self) {
+        let _ = self.go.send(ErrorKind::ConnectionReset.into()); // it may have given up the request
     }
 }
 
@@ -251,8 +259,11 @@ impl Service<Request<Body>> for Tapped {
             let _ = may_go.await;
             let response = channel.call(request).await;
             let (go, may_go) = oneshot::channel();
-            if response.is_ok() && tell.send(PausedResponse { _go: go }).is_ok() {
-                let _ = may_go.await;
+            if response.is_ok()
+                && tell.send(PausedResponse { go }).is_ok()
+                && let Ok(lost) = may_go.await
+            {
+                return Err(lost.into());
             }
             response
         })

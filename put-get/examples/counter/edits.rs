@@ -36,6 +36,14 @@ exercise::edits! {
     // No response is taken for: nothing was put.
     wrong_again: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => { let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else { continue }; };
+    // The end of the connection is.
+    wrong_lost: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => {
+            let response = match within(REQUEST_TIMEOUT, client.txn(put)).await {
+                Err(error) if error.to_string().starts_with("connection lost") => continue,
+                response => response?,
+            };
+        };
     // An error is taken for: it was put.
     wrong_silent: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => { let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else { return Ok(()) }; };

@@ -69,9 +69,10 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     writeln!(stdout(), "the network loses the last request of a client, or the response to it")?;
     for beside in [false, true] {
         tokio::try_join!(
-            add_with_loss(&scene, requests, false, beside),
-            add_with_loss(&scene, requests, true, beside)
+            add_with_loss(&scene, requests, Loss::Request, beside),
+            add_with_loss(&scene, requests, Loss::Response, beside)
         )?;
+        add_with_loss(&scene, requests, Loss::Connection, beside).await?;
     }
     held("nothing was lost, and nothing was added twice")
 }
@@ -206,10 +207,22 @@ async fn add_between_others(
     }
 }
 
+/// What never arrives. With the connection the response is lost, too, and the client learns that at once.
+#[derive(PartialEq)]
+enum Loss {
+    Request,
+    Response,
+    Connection,
+}
+
 /// One client adds, and its request of this number, or the response to it, never arrives. Then another
 /// program may add 1, too.
-async fn add_with_loss(scene: &Scene, nth: usize, response: bool, beside: bool) -> Result<()> {
-    let what = if response { "response" } else { "request" };
+async fn add_with_loss(scene: &Scene, nth: usize, loss: Loss, beside: bool) -> Result<()> {
+    let what = match loss {
+        Loss::Request => "request",
+        Loss::Response => "response",
+        Loss::Connection => "connection",
+    };
     let key = &*scene.key(&format!("counter/{what}/{beside}"));
     let mut other = create(scene, key).await?;
     let (mut client, mut wire) = scene.connect_by_wire().await?;
@@ -220,7 +233,7 @@ async fn add_with_loss(scene: &Scene, nth: usize, response: bool, beside: bool) 
             wire.response(1).await;
         }
         let lost = match wire.request().await {
-            Some(request) if response => (None, request.response().await),
+            Some(request) if loss != Loss::Request => (None, request.response().await),
             request => (request, None),
         };
         if beside {
@@ -228,7 +241,13 @@ async fn add_with_loss(scene: &Scene, nth: usize, response: bool, beside: bool) 
             put(&mut other, key, number + 1).await?;
         }
         wire.open();
-        anyhow::Ok(lost)
+        anyhow::Ok(match lost {
+            (None, Some(response)) if loss == Loss::Connection => {
+                response.lose_connection();
+                (None, None)
+            }
+            lost => lost,
+        })
     };
     // What is lost stays in the experiment's hands until the client has come to an end.
     let (said, lost) = tokio::join!(adding, lose);
