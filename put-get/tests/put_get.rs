@@ -43,6 +43,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "counter wrong_again",
                 "broken: the response was lost: you added 1, and the counter says 2",
             ),
+            ("counter wrong_else", in_vain),
             ("counter wrong_first", lost),
             ("counter wrong_later", lost),
             ("counter wrong_lock", overtaken),

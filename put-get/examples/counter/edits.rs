@@ -80,3 +80,18 @@ exercise::edits! {
     },
         { Ok(()) } => { client.unlock(lock.key()).await?; Ok(()) };
 }
+
+exercise::edits! {
+    "examples/counter/right_else.rs";
+
+    // Gets first. Of what it gets after a refusal it takes the revision of the store.
+    wrong_else: { let (mut number, mut revision) = (0i64, 0); } => {
+            let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
+            let kv = found.kvs().first().context("there is no counter")?;
+            let (mut number, mut revision): (i64, i64) = (kv.value_str()?.parse()?, kv.mod_revision());
+        },
+        { (number, revision) = (kv.value_str()?.parse()?, kv.mod_revision()); } => {
+            number = kv.value_str()?.parse()?;
+            revision = found.header().context("no header")?.revision();
+        };
+}
