@@ -261,11 +261,18 @@ impl Store {
                 steps.add("you", page(second));
                 self.scene.show(steps);
             }
+            let last = self.states.last().context("no state")?;
+            let is_moved =
+                |(parcel, now): (&String, &String)| parcel != now || times.contains_key(&**parcel);
+            let missing_are_moved = self.states[before].iter().zip(last).all(is_moved);
             let look = match missing {
                 0 => "the key with which each page begins",
                 _ if !ordered => "the moment at which each page is read",
                 _ if responses < PAGES => {
                     "which keys your second request asks for, and when you stop"
+                }
+                2.. if missing_are_moved => {
+                    "what your pages have of the parcels that others have moved meanwhile"
                 }
                 _ => "the key with which each page begins, and the moment at which it is read",
             };
