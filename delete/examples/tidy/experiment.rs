@@ -53,7 +53,7 @@ const OTHERS: [(&str, &str); 14] = [
 ];
 
 pub async fn run(scene: Scene) -> Result<Verdict> {
-    let mut jobs = Jobs { client: scene.connect().await?, scene, own: Vec::new() };
+    let mut jobs = Jobs { client: scene.connect().await?, scene, own: Vec::new(), loses: false };
 
     // A fault after the first request, after the second and so on, until `tidy` sends fewer
     // requests, and no fault comes.
@@ -110,6 +110,8 @@ struct Jobs {
     scene: Scene,
     /// The revisions of the experiment's own changes, since all was as it should be.
     own: Vec<i64>,
+    /// Whether a request or a response was lost in this run.
+    loses: bool,
 }
 
 impl Jobs {
@@ -135,6 +137,7 @@ impl Jobs {
         let (mut client, mut wire) = self.scene.connect_by_wire().await?;
         let (answer, folder) = (self.scene.answer, self.scene.key("jobs"));
         let loses = fault != Fault::StartsAgain;
+        self.loses = loses;
         let limit = if loses { 5 * REQUEST_TIMEOUT } else { Duration::MAX };
         // The client is dropped with the task. Then the wire returns `None`.
         let tidying = async move { timeout(limit, tidy(answer, &mut client, &folder)).await };
@@ -262,13 +265,19 @@ impl Jobs {
         if left > 0 {
             return broken(
                 format!("of {} jobs that stayed done, {left} are still there", stayed.len()),
-                "the jobs that your code does not come to, and what it compares",
+                match self.loses {
+                    true => "what your code does with an error",
+                    false => "the jobs that your code does not come to, and what it compares",
+                },
             );
         }
         if counted != removed.len() as i64 {
             return broken(
                 format!("tidy says that it removed {counted}, etcd has removed {}", removed.len()),
-                "what your code counts, and which response says that a job is gone",
+                match self.loses {
+                    true => "what your code does with an error",
+                    false => "what your code counts, and which response says that a job is gone",
+                },
             );
         }
         Ok(())
