@@ -39,6 +39,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: the server was away for 500ms, and it sent more than 50 requests",
             ),
             ("reload wrong_confirmed", &missed("v8", "v6")),
+            ("reload wrong_drop", &missed("v3", "v1")),
             ("reload wrong_early", &older("v3", "v2")),
             (
                 "reload wrong_end",

@@ -51,6 +51,13 @@ exercise::edits! {
             if response.compact_revision() > 0 { *next = 0; }
             ensure!(!response.canceled(), "the watch was cancelled");
         } => {};
+    // Takes the first responses for confirmations of the watch.
+    wrong_drop: { while let Some(response) = } => {
+            for _ in 0..2 {
+                within(NO_LIMIT, stream.message()).await?;
+            }
+            while let Some(response) =
+        };
     // Only the first event of a response.
     wrong_event: { response.events() } => { response.events().iter().take(1) };
     // All keys that begin with this one.
