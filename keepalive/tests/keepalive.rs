@@ -46,6 +46,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: the entry was put again while nothing happened, which wakes all that watch it",
             ),
             (
+                "heartbeat wrong_second",
+                "broken: it has asked for a renewal, and it does not say that it is registered",
+            ),
+            (
                 "heartbeat wrong_slow",
                 "broken: the network has been back for 3s, and it is not registered again",
             ),
@@ -54,6 +58,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: the network has been back for 3s, and it is not registered again",
             ),
             ("heartbeat wrong_swallow", put),
+            (
+                "heartbeat wrong_two",
+                "broken: the entry was put again while nothing happened, which wakes all that watch it",
+            ),
         ],
     )
 }

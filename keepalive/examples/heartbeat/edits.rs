@@ -62,6 +62,15 @@ exercise::edits! {
 exercise::edits! {
     "examples/heartbeat/right_stream.rs";
 
+    // Waits for a response that has been read already, or for two of them after one renewal.
+    wrong_second: { registered(true); } => {
+            let (_keeper, mut responses) =
+                within(REQUEST_TIMEOUT, client.lease_keep_alive(lease)).await?;
+            within(REQUEST_TIMEOUT, responses.message()).await?;
+            registered(true);
+        };
+    wrong_two: { responses.message().await }
+        => { responses.message().await?; responses.message().await };
     // Takes any response for a renewal.
     wrong_deaf: { ensure!(response.ttl() > 0, "the lease is lost"); } => {};
 }

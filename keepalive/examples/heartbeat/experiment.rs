@@ -99,7 +99,15 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     };
 
     let standing = || bail!("the time does not pass");
-    let never = || broken("it does not register", "what your code does first");
+    let sent = wire.sent();
+    let renews = || sent.count("LeaseKeepAlive") > 0;
+    let never = || match renews() {
+        true => broken(
+            "it has asked for a renewal, and it does not say that it is registered",
+            "which response your code waits for, and to which request it is the response",
+        ),
+        false => broken("it does not register", "what your code does first"),
+    };
     service.until(|seen| seen.entry.is_some() && seen.says, never).await?;
     writeln!(stdout(), "the service is registered, on a lease of {TTL} s")?;
 
@@ -108,7 +116,10 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     while since.elapsed() < UNDISTURBED {
         service.until(|_| true, standing).await?;
     }
-    let look = "what keeps a lease alive, apart from a new one";
+    let look = match renews() {
+        true => "why your code gives up a lease that lives, and which responses it waits for",
+        false => "what keeps a lease alive, apart from a new one",
+    };
     if service.entry != before {
         return broken(
             "the entry was put again while nothing happened, which wakes all that watch it",
