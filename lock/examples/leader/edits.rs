@@ -69,3 +69,13 @@ exercise::edits! {
     wrong_own: { Mutex::new(&session, lock) }
         => { Mutex::new(&session, format!("{lock}/{}", session.lease())) };
 }
+
+exercise::edits! {
+    "examples/leader/right_lease.rs";
+
+    // Waits for a response that has been read already.
+    wrong_reads: { let renew = } => {
+            within(NO_LIMIT, responses.message()).await?;
+            let renew =
+        };
+}

@@ -73,7 +73,13 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let mut stages = Stages::of(3);
 
     all.enter("first").await?;
-    let one = all.leader("with one candidate", "what your code does first").await?;
+    let Some(one) = all.next_leader().await? else {
+        let look = match all.opens_streams() {
+            true => "which response your code waits for, and to which request it is the response",
+            false => "what your code does first",
+        };
+        return no_leader("with one candidate", look);
+    };
     let begin = Instant::now();
     all.enter("second").await?;
     all.watch_until(begin + THIRD).await?;
@@ -224,19 +230,32 @@ impl Candidates {
 
     /// Waits until there is exactly one leader, and it is not cut off. Returns its name.
     async fn leader(&mut self, when: &str, look: &'static str) -> Result<&'static str> {
+        match self.next_leader().await? {
+            Some(name) => Ok(name),
+            None => no_leader(when, look),
+        }
+    }
+
+    /// Waits as [`leader`](Candidates::leader) does. Returns `None` if that takes too long.
+    async fn next_leader(&mut self) -> Result<Option<&'static str>> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.watch().await?;
             let leaders: Vec<_> = self.leaders().collect();
             match leaders[..] {
-                [one] if !one.is_cut => return Ok(one.name),
-                [] | [_] if Instant::now() > deadline => {
-                    let what = format!("{when}, there was no new leader for {PATIENCE:?}");
-                    return broken(what, look);
-                }
+                [one] if !one.is_cut => return Ok(Some(one.name)),
+                [] | [_] if Instant::now() > deadline => return Ok(None),
                 _ => {}
             }
         }
+    }
+
+    /// Whether one has opened a stream of renewals for each lease. A session opens one for each renewal.
+    fn opens_streams(&self) -> bool {
+        self.candidates.iter().any(|one| {
+            let streams = one.sent.count("LeaseKeepAlive");
+            streams > 0 && streams <= one.sent.count("LeaseGrant")
+        })
     }
 
     /// Returns how many have the lock or wait for it.
@@ -322,6 +341,10 @@ impl Candidates {
         }
         Ok(())
     }
+}
+
+fn no_leader<T>(when: &str, look: &'static str) -> Result<T> {
+    broken(format!("{when}, there was no new leader for {PATIENCE:?}"), look)
 }
 
 impl Candidate {

@@ -9,6 +9,7 @@ mod experiment;
 mod edits;
 mod mistake;
 mod right_campaign;
+mod right_lease;
 mod solution;
 mod wrong_asks;
 mod wrong_put;
@@ -20,9 +21,10 @@ use std::process::ExitCode;
 use edits::*;
 
 answers! {
-    solution, mistake, right_campaign, right_open, right_try, wrong_asks, wrong_busy, wrong_close, wrong_drop,
-    wrong_early, wrong_grace, wrong_half, wrong_leave, wrong_often, wrong_once, wrong_open, wrong_own, wrong_put, wrong_same,
-    wrong_second, wrong_stay, wrong_term, wrong_ttl, wrong_turns,
+    solution, mistake, right_campaign, right_lease, right_open, right_try, wrong_asks, wrong_busy,
+    wrong_close, wrong_drop, wrong_early, wrong_grace, wrong_half, wrong_leave, wrong_often,
+    wrong_once, wrong_open, wrong_own, wrong_put, wrong_reads, wrong_same, wrong_second, wrong_stay,
+    wrong_term, wrong_ttl, wrong_turns,
 }
 
 fn main() -> ExitCode {
