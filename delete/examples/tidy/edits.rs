@@ -43,6 +43,13 @@ exercise::edits! {
     // No response is taken for: nothing was deleted.
     wrong_partial: { .await.context("txn failed")?; }
         => { .await; let Ok(response) = response else { continue }; };
+    // No jobs are found where there is no response.
+    wrong_none: { let jobs = within(REQUEST_TIMEOUT, client.get(format!("{folder}/"), Some(below)))
+            .await
+            .context("get failed")?; } => {
+            let jobs = within(REQUEST_TIMEOUT, client.get(format!("{folder}/"), Some(below))).await;
+            let Ok(jobs) = jobs else { return Ok(0) };
+        };
     // The second time it is gone already.
     wrong_again: { .await.context("txn failed")?; } => { .await; let response = match response {
         Ok(response) => response,
