@@ -76,6 +76,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "counter wrong_twice",
                 "broken: 8 clients added 400, the counter says [..] updates lost)",
             ),
+            (
+                "counter wrong_unread",
+                "broken: the first request was lost: add says that it has added 1, and it has not",
+            ),
             ("counter wrong_version", in_vain),
             ("counter nonsense", nonsense),
             ("pages solution", all),

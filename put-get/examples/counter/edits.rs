@@ -44,6 +44,9 @@ exercise::edits! {
                 response => response?,
             };
         };
+    // Nothing was read, so nothing is put, and nothing is said.
+    wrong_unread: { let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?; }
+        => { let Ok(found) = within(REQUEST_TIMEOUT, client.get(key, None)).await else { return Ok(()) }; };
     // An error is taken for: it was put.
     wrong_silent: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => { let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else { return Ok(()) }; };

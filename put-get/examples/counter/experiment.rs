@@ -78,6 +78,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         )?;
         add_with_loss(&scene, requests, Loss::Connection, beside).await?;
     }
+    if requests > 1 {
+        add_with_loss(&scene, 1, Loss::First, false).await?;
+    }
     held("nothing was lost, and nothing was added twice")
 }
 
@@ -232,6 +235,8 @@ impl Between {
 /// What never arrives. With the connection the response is lost, too, and the client learns that at once.
 #[derive(PartialEq)]
 enum Loss {
+    /// The request, which is the first one of several.
+    First,
     Request,
     Response,
     Connection,
@@ -241,6 +246,7 @@ enum Loss {
 /// program may add 1, too.
 async fn add_with_loss(scene: &Scene, nth: usize, loss: Loss, beside: bool) -> Result<()> {
     let what = match loss {
+        Loss::First => "first request",
         Loss::Request => "request",
         Loss::Response => "response",
         Loss::Connection => "connection",
@@ -255,7 +261,9 @@ async fn add_with_loss(scene: &Scene, nth: usize, loss: Loss, beside: bool) -> R
             wire.response(1).await;
         }
         let lost = match wire.request().await {
-            Some(request) if loss != Loss::Request => (None, request.response().await),
+            Some(request) if matches!(loss, Loss::Response | Loss::Connection) => {
+                (None, request.response().await)
+            }
             request => (request, None),
         };
         if beside {
