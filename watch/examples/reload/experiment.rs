@@ -94,16 +94,15 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     writeln!(stdout(), "{two} are put when etcd has responded to the first request")?;
     drop(response);
     wire.open();
-    let mut gap = "what happens between your get and the beginning of your watch";
     let arrived = follower.arrives(&store).await;
-    if !arrived {
-        // Nobody else watches anything here.
-        let events = |line: &str| line.starts_with("etcd_debugging_mvcc_events_total ");
-        let address = server.address();
-        if blocking(move || testing::metric(address, events)).await? > 0 {
-            gap = "what your code does with each event that etcd sends";
-        }
-    }
+    // Nobody else watches anything here.
+    let (address, sent) = (server.address(), "etcd_debugging_mvcc_events_total ");
+    let sent = blocking(move || testing::metric(address, |line| line.starts_with(sent)));
+    let (sent, ()) = tokio::join!(sent, sleep(WAIT_FOR_OLDER));
+    let gap = match sent? {
+        0 => "what happens between your get and the beginning of your watch",
+        _ => "what your code does with each event that etcd sends",
+    };
     follower.check_arrival(arrived, &store, gap).await?;
     stages.pass()?;
     follower.check_live(&mut store).await?;
@@ -300,6 +299,7 @@ impl Follower {
     /// that is not newer than what was there.
     async fn check(&mut self, store: &Store, look: &'static str) -> Result<()> {
         let arrived = self.arrives(store).await;
+        sleep(WAIT_FOR_OLDER).await;
         self.check_arrival(arrived, store, look).await
     }
 
@@ -309,7 +309,6 @@ impl Follower {
         store: &Store,
         look: &'static str,
     ) -> Result<()> {
-        sleep(WAIT_FOR_OLDER).await;
         let values = self.values.borrow().clone();
         check_order(&values)?;
         check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
