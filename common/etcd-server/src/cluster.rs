@@ -1,4 +1,4 @@
-//! Three private etcd that form one cluster.
+//! Several private etcd that form one cluster.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use crate::launch::{POLL_INTERVAL, START_LIMIT};
 use crate::server::{Server, owned, temporary_folder};
 
-/// A private cluster of three members. It works as long as two of them do.
+/// A private cluster, of three members if nothing else is said. It works as long as a majority of them
+/// does.
 pub struct Cluster {
     /// The members that are left; a program may remove one.
     pub members: Vec<Server>,
@@ -38,7 +39,16 @@ impl Cluster {
     ///
     /// As [`Server::start`].
     pub fn start_with(flags: &[&str]) -> Result<Cluster> {
-        Cluster::start_in(temporary_folder()?, flags, ConnectOptions::new())
+        Cluster::start_in(temporary_folder()?, 3, flags, ConnectOptions::new())
+    }
+
+    /// Starts a cluster with another number of members.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub fn start_of(members: usize) -> Result<Cluster> {
+        Cluster::start_in(temporary_folder()?, members, &[], ConnectOptions::new())
     }
 
     /// Starts a cluster with TLS. The members have a certificate for 127.0.0.1; if `clients`, they
@@ -65,7 +75,7 @@ impl Cluster {
             .ca_certificate(Certificate::from_pem(read("ca.pem")?))
             .identity(Identity::from_pem(read("client.pem")?, read("client.key")?));
         let options = ConnectOptions::new().with_tls(tls);
-        Cluster::start_in(folder, &flags, options)
+        Cluster::start_in(folder, 3, &flags, options)
     }
 
     /// Returns the path of a file of a cluster with TLS: `ca.pem`, the CA certificate of the members;
@@ -75,15 +85,21 @@ impl Cluster {
         self.members[0].folder.path().join(name)
     }
 
-    fn start_in(folder: TempDir, flags: &[&str], options: ConnectOptions) -> Result<Cluster> {
-        let names = ["m0", "m1", "m2"];
+    fn start_in(
+        folder: TempDir,
+        members: usize,
+        flags: &[&str],
+        options: ConnectOptions,
+    ) -> Result<Cluster> {
+        let names: Vec<_> = (0..members).map(|number| format!("m{number}")).collect();
         // Members must know each other's address before any of them runs. A socket in their folder
         // is known before, and no other program can take it, as it could a port. etcd demands a
         // port, too; the 0 means nothing.
-        let peer = |name| format!("unix://{name}:0");
-        let all = names.map(|name| format!("{name}={}", peer(name))).join(",");
+        let peer = |name: &str| format!("unix://{name}:0");
+        let all: Vec<_> = names.iter().map(|name| format!("{name}={}", peer(name))).collect();
+        let all = all.join(",");
         let folder = Arc::new(folder);
-        let spawn = |name| {
+        let spawn = |name: &String| {
             let own = [
                 format!("--name={name}"),
                 format!("--listen-peer-urls={}", peer(name)),
@@ -92,7 +108,7 @@ impl Cluster {
             ];
             Server::spawn(&folder, name, own.into_iter().chain(owned(flags)).collect())
         };
-        let mut members = names.into_iter().map(spawn).collect::<Result<Vec<_>>>()?;
+        let mut members = names.iter().map(spawn).collect::<Result<Vec<_>>>()?;
         // All of them first: a member serves when it sees a majority.
         members.iter_mut().try_for_each(Server::wait)?;
         Ok(Cluster { members, options })

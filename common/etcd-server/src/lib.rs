@@ -15,9 +15,10 @@
 //! - A [`Server`] is private to the program that starts it. It has its own data and a port that the
 //!   system picks, and is gone when it is dropped or the program ends. It can be killed, restarted
 //!   and frozen.
-//! - A [`Cluster`] is three of them, with certificates if the feature `tls` is on.
+//! - A [`Cluster`] is several of them, with certificates if the feature `tls` is on.
 //! - A [`Proxy`] is the network to a server, with its faults. [`freeze`] stops any process for a while.
 //! - [`add_users`] gives an etcd users.
+//! - A [`Process`] is a server of another kind, which ends with the program, too.
 //! - [`find_or_start`] starts one in the background, which outlives the program.
 //!
 //! The functions that start a server block the thread until it serves, which takes about half a
@@ -41,5 +42,5 @@ pub use cluster::Cluster;
 pub use freeze::{Frozen, freeze};
 pub use launch::START_LIMIT;
 pub use proxy::Proxy;
-pub use server::Server;
+pub use server::{Process, Server};
 pub use users::add_users;

@@ -1,4 +1,4 @@
-//! The network between clients and an etcd, with its faults.
+//! The network between clients and a server, with its faults.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Stands between clients and an etcd. It can be [cut](Proxy::cut), as a network can, and
+/// Stands between clients and a server of any kind. It can be [cut](Proxy::cut), as a network can, and
 /// it can pause or lose what goes one way.
 ///
 /// What is paused is not lost: it arrives, in its order, when the proxy is

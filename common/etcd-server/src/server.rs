@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -66,12 +66,12 @@ impl Server {
 
     /// Whether its process is running. It may also be frozen.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.process.etcd.try_wait(), Ok(None))
+        self.process.is_running()
     }
 
     /// Returns the id of its process, for signals.
     pub fn id(&self) -> u32 {
-        self.process.etcd.id()
+        self.process.id()
     }
 
     /// Returns the folder with its data.
@@ -121,24 +121,60 @@ impl Server {
 
     pub(crate) fn wait(&mut self) -> Result<()> {
         let (_, log) = files(&self.folder, &self.name);
-        let text = wait_until_serving(&mut self.process.etcd, &log, None)?;
+        let text = wait_until_serving(&mut self.process.child, &log, None)?;
         self.address = serving(&text).context("the log names no address")?;
         Ok(())
     }
 }
 
-/// A running etcd that does not outlive this program.
-struct Process {
-    etcd: Child,
+/// A running server of any kind. It does not outlive this program, whatever ends that (on Unix).
+/// Dropping it ends the server.
+pub struct Process {
+    child: Child,
     #[cfg(unix)]
     guardian: Child,
 }
 
 impl Process {
-    fn kill(&mut self) -> Result<()> {
-        self.etcd.kill()?;
-        self.etcd.wait()?;
-        // Its number may be used again. The folder is the guardian's until the server is dropped.
+    /// Takes over a server that was just started, and the folder with its data. If this program is
+    /// killed, the server ends and the folder is removed.
+    ///
+    /// # Errors
+    ///
+    /// There is no `sh`, which waits for the end of this program. Then the server has ended.
+    pub fn take(
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "there is no guardian"))]
+        mut child: Child,
+        folder: &Path,
+    ) -> Result<Process> {
+        #[cfg(unix)]
+        let guardian = spawn_guardian(&child, folder).inspect_err(|_| drop(child.kill()))?;
+        Ok(Process {
+            child,
+            #[cfg(unix)]
+            guardian,
+        })
+    }
+
+    /// Returns its id, for signals.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it is running. It may also be frozen.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Ends it at once, as a crash would. The folder stays.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot end it.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        // Its number may be used again. The folder is the guardian's until this is dropped.
         #[cfg(unix)]
         if let Some(input) = &mut self.guardian.stdin {
             writeln!(input, "ended")?;
@@ -154,8 +190,8 @@ impl Drop for Process {
             let _ = self.guardian.kill(); // first, so that it sees no end of its input
             let _ = self.guardian.wait();
         }
-        let _ = self.etcd.kill(); // it may have been killed already
-        let _ = self.etcd.wait();
+        let _ = self.child.kill(); // it may have been killed already
+        let _ = self.child.wait();
     }
 }
 
@@ -163,34 +199,25 @@ impl Drop for Process {
 fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> Result<Process> {
     let (data, log) = files(folder, name);
     let mut command = etcd(&data, scheme(flags), address, &log)?;
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "there is no guardian"))]
-    let mut etcd = spawn(command.args(flags).current_dir(folder))?;
-    #[cfg(unix)]
-    let guardian = spawn_guardian(&etcd, folder)
-        .inspect_err(|_| drop(etcd.kill())) // or it would stay for ever
-        .context("cannot start sh, which ends etcd with this program; is it on the PATH?")?;
-    Ok(Process {
-        etcd,
-        #[cfg(unix)]
-        guardian,
-    })
+    Process::take(spawn(command.args(flags).current_dir(folder))?, folder.path())
 }
 
-/// Starts a guardian: a shell that waits until this program ends, and then ends the etcd, unless it was
+/// Starts a guardian: a shell that waits until this program ends, and then ends the server, unless it was
 /// told that this has ended, and removes the folder. Its input ends when this program does, even if
 /// that is killed. In a process group of its own it gets none of the terminal's signals.
 #[cfg(unix)]
-fn spawn_guardian(etcd: &Child, folder: &TempDir) -> Result<Child> {
+fn spawn_guardian(server: &Child, folder: &Path) -> Result<Child> {
     let script =
         r#"while read -r told; do ended=$told; done; [ "$ended" ] || kill -9 "$0"; rm -rf "$1""#;
-    Ok(Command::new("sh")
-        .args(["-c", script, &etcd.id().to_string()])
-        .arg(folder.path())
+    Command::new("sh")
+        .args(["-c", script, &server.id().to_string()])
+        .arg(folder)
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()?)
+        .spawn()
+        .context("cannot start sh, which ends the server with this program; is it on the PATH?")
 }
 
 fn scheme(flags: &[String]) -> &'static str {

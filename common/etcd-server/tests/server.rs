@@ -69,7 +69,7 @@ fn is_not_started_without_a_guardian() -> Result<()> {
     let temporary = tempfile::tempdir()?;
     let output = program()?.env("PATH", "").env("TMPDIR", temporary.path()).output()?;
     let shown = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
-    ensure!(shown.contains("cannot start sh, which ends etcd with this program;"), "{shown}");
+    ensure!(shown.contains("cannot start sh, which ends the server with this program;"), "{shown}");
     ensure!(temporary.path().read_dir()?.next().is_none(), "a folder is left");
     Ok(())
 }
