@@ -128,7 +128,7 @@ fn program(name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Builds all programs of this workspace, because `cargo test -p NAME` builds those of one package only.
+/// Builds the programs of all default members of this workspace, because `cargo test -p NAME` builds those of one package only.
 /// Returns the folder with the programs.
 fn build() -> Result<PathBuf> {
     // A test is built into target/debug/deps, the programs beside that folder.
@@ -142,7 +142,7 @@ fn build() -> Result<PathBuf> {
     // As `cargo test` does, after which there is nothing to build. `cargo build` would build half of
     // the dependencies again, with other features.
     cargo
-        .args(["test", "--no-run", "--quiet", "--workspace", "--profile", profile])
+        .args(["test", "--no-run", "--quiet", "--profile", profile])
         .arg("--target-dir")
         .args(folder.parent())
         .current_dir(ROOT);

@@ -20,7 +20,7 @@ use etcd_server::Server;
 
 pub use desk::{Desk, program_at, program_with};
 pub use links::check_links;
-pub use readme::{follow, follow_from_nothing, follow_sections, follow_untouched};
+pub use readme::{follow, follow_from_nothing, follow_sections, follow_untouched, without_times};
 
 /// How long a test waits for an event: 30 s. Only a broken program takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -371,7 +371,7 @@ fn compare(session: &Session, shown: Vec<String>) {
 
 /// Returns a line of a picture as it is at every run: a sign for each run of equal ones, and the scale
 /// without its numbers. Returns any other line as it is.
-fn without_times(line: &str) -> String {
+pub fn without_times(line: &str) -> String {
     let is_scale = |rest: &str| rest.split_whitespace().all(|word| word.parse::<u32>().is_ok());
     if line.starts_with("  ") && line.strip_suffix(" s").is_some_and(is_scale) {
         return "0 s".to_owned();

@@ -1,0 +1,90 @@
+//! The Go tutorial ends with a comparison of locks on redis and on etcd. This lab tries its sentences
+//! on a real redis and a real etcd. It starts servers of its own, and needs `redis-server` or
+//! `valkey-server` on the PATH, or its path in REDIS.
+//!
+//! ```text
+//! cargo run -p redis-lab
+//! cargo run -p redis-lab -- PART
+//! cargo run --release -p redis-lab -- FIGURES
+//! ```
+//!
+//! PART is deadlock, expiry, sentinel, member, redlock or scale; without it, all of them are tried.
+//! FIGURES is speed, waiting or rates.
+
+macro_rules! say {
+    ($($line:tt)*) => {
+        crate::print(format_args!($($line)*))
+    };
+}
+
+mod client;
+mod contender;
+mod deadlock;
+mod expiry;
+mod holder;
+mod member;
+mod rates;
+mod redlock;
+mod scale;
+mod sentinel;
+mod server;
+mod speed;
+mod waiting;
+
+use std::fmt::Arguments;
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use common::argument;
+
+/// How often something is looked at that has to come.
+const LOOK: Duration = Duration::from_millis(5);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    if holder::hold().await? {
+        return Ok(());
+    }
+    let part = argument("PART | FIGURES", include_str!("main.rs"));
+    let part = part.as_deref().map(String::from_utf8_lossy);
+    eprintln!("{}", server::version()?);
+    let story = ["deadlock", "expiry", "sentinel", "member", "redlock", "scale"];
+    for part in part.as_deref().as_ref().map_or(&story[..], std::slice::from_ref) {
+        match *part {
+            "deadlock" => deadlock::show().await?,
+            "expiry" => expiry::show().await?,
+            "sentinel" => sentinel::show().await?,
+            "member" => member::show().await?,
+            "redlock" => redlock::show().await?,
+            "scale" => scale::show().await?,
+            "speed" => speed::show().await?,
+            "waiting" => waiting::show().await?,
+            "rates" => rates::show().await?,
+            part => bail!("there is no part {part:?}; --help names them"),
+        }
+    }
+    Ok(())
+}
+
+/// Prints a sentence of the tutorial.
+fn sentence(text: &str) -> Result<()> {
+    say!("\n\"{text}\"")
+}
+
+/// Prints a line. It is an error if nobody reads it.
+fn print(line: Arguments) -> Result<()> {
+    Ok(writeln!(stdout(), "{line}")?)
+}
+
+/// Returns the time as the lab prints it.
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+/// Returns what half of them are below, and what 99 % of them are below, in milliseconds.
+fn percentiles(times: &mut [Duration]) -> [f64; 2] {
+    times.sort();
+    let at = |percent| times.get(times.len() * percent / 100).copied().unwrap_or_default();
+    [at(50), at(99)].map(|time| time.as_secs_f64() * 1e3)
+}

@@ -1,0 +1,90 @@
+//! What a write costs with more members.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use common::{REQUEST_TIMEOUT, connect_to, within};
+use etcd_server::{Cluster, Server};
+use testing::metric;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::client::LIMIT;
+use crate::{LOOK, sentence};
+
+/// So many puts are counted, one after the other.
+const PUTS: u32 = 200;
+
+pub async fn show() -> Result<()> {
+    sentence("etcd: every node handles many reads and writes; nodes can be added to scale")?;
+    say!("  {PUTS} puts to a member that does not lead, if there is one")?;
+    say!("           for each put, each member     for each put, the leader")?;
+    say!("  members  applies    writes to disk     sends the others")?;
+    for members in [1, 3, 5] {
+        let cluster = start(members).await?;
+        let mut client = connect_to([cluster.members[members - 1].endpoint()]).await?;
+        within(REQUEST_TIMEOUT, client.put("key", "value", None)).await?;
+        let before = counts(&cluster)?;
+        for _ in 0..PUTS {
+            within(REQUEST_TIMEOUT, client.put("key", "value", None)).await?;
+        }
+        // The other members apply the last one a moment later.
+        let (begin, due) = (Instant::now(), f64::from(PUTS));
+        let counted = loop {
+            let after = counts(&cluster)?;
+            let counted: Vec<_> = after.iter().zip(&before).map(|(a, b)| a.since(b)).collect();
+            if counted.iter().all(|count| count.applied >= due) {
+                break counted;
+            }
+            ensure!(begin.elapsed() < LIMIT, "a member has not applied all after {LIMIT:?}");
+            sleep(LOOK).await;
+        };
+        let least = |of: fn(&Counts) -> f64| {
+            counted.iter().map(of).fold(f64::MAX, f64::min) / f64::from(PUTS)
+        };
+        let (applied, synced) = (least(|c| c.applied), least(|c| c.synced));
+        let sent = counted[0].sent / f64::from(PUTS) / 1000.0;
+        say!("  {members}        {applied:.1}        {synced:.1}                {sent:.1} kB")?;
+        ensure!(synced > 0.5, "not what was to be shown: most puts are on no disk");
+    }
+    say!("false for writes: every member carries out all of them")
+}
+
+/// Starts a cluster; the first of its members leads.
+pub async fn start(members: usize) -> Result<Cluster> {
+    let mut cluster = spawn_blocking(move || Cluster::start_of(members)).await??;
+    let leader = cluster.leader().await?;
+    cluster.members.swap(0, leader);
+    Ok(cluster)
+}
+
+struct Counts {
+    applied: f64,
+    synced: f64,
+    sent: f64,
+}
+
+impl Counts {
+    fn read(member: &Server) -> Result<Counts> {
+        let count = |name: &'static str| {
+            Ok::<_, anyhow::Error>(metric(member.address(), |line| line.starts_with(name))? as f64)
+        };
+        Ok(Counts {
+            applied: count("etcd_server_proposals_applied_total ")?,
+            synced: count("etcd_disk_wal_fsync_duration_seconds_count ")?,
+            sent: count("etcd_network_peer_sent_bytes_total{")?,
+        })
+    }
+
+    fn since(&self, before: &Counts) -> Counts {
+        Counts {
+            applied: self.applied - before.applied,
+            synced: self.synced - before.synced,
+            sent: self.sent - before.sent,
+        }
+    }
+}
+
+fn counts(cluster: &Cluster) -> Result<Vec<Counts>> {
+    cluster.members.iter().map(Counts::read).collect()
+}
