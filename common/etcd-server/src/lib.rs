@@ -27,6 +27,7 @@
 //! The binary of this crate is for a second terminal: `cargo run -p etcd-server` starts a cluster and
 //! says which member leads it.
 
+mod address;
 mod background;
 #[cfg(feature = "tls")]
 mod certificates;
@@ -37,6 +38,7 @@ mod proxy;
 mod server;
 mod users;
 
+pub use address::free_address;
 pub use background::{background_data, find_or_start};
 pub use cluster::Cluster;
 pub use freeze::{Frozen, freeze};

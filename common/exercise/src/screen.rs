@@ -155,7 +155,8 @@ impl Screen {
         let pages = self.rows.len().div_ceil(rows).max(1);
         let page = (self.begin.elapsed().as_secs() / PAGE_TIME.as_secs()) as usize % pages;
         let here = self.rows.iter().filter(|row| row.here).count();
-        let mut title = format!("{} students, {here} here (*)", self.rows.len());
+        let students = if self.rows.len() == 1 { "student" } else { "students" };
+        let mut title = format!("{} {students}, {here} here (*)", self.rows.len());
         if pages > 1 {
             title += &format!(", page {} of {pages}", page + 1);
         }

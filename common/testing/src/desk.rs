@@ -1,7 +1,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use etcd_server::Server;
+use etcd_server::{Server, free_address};
 
 use crate::readme::Cluster;
 use crate::{PATIENCE, signal};
@@ -32,25 +32,12 @@ pub struct Desk {
 impl Desk {
     /// Returns a machine on which no etcd runs.
     pub fn new() -> Result<Desk> {
-        loop {
-            // The system's choice, moved out of the range from which it gives ports to other
-            // programs: none of them gets this one before etcd listens.
-            let picked = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            let address = SocketAddr::from(([127, 0, 0, 1], 20_000 + picked % 10_000));
-            if TcpListener::bind(address).is_ok() {
-                // A process that another test is just starting has inherited the socket, for a
-                // moment.
-                while TcpStream::connect(address).is_ok() {
-                    sleep(Duration::from_millis(1));
-                }
-                return Ok(Desk {
-                    address,
-                    servers: Vec::new(),
-                    programs: Vec::new(),
-                    cluster: Cluster::default(),
-                });
-            }
-        }
+        Ok(Desk {
+            address: free_address()?,
+            servers: Vec::new(),
+            programs: Vec::new(),
+            cluster: Cluster::default(),
+        })
     }
 
     /// Starts the background etcd, as the first run of a chapter does.

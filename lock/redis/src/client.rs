@@ -85,6 +85,15 @@ impl Client {
     }
 }
 
+/// Returns the command that deletes the lock if it is the client's, as redis's documentation has it: nobody
+/// comes between the two.
+pub fn unlock(name: &str) -> String {
+    format!(
+        "EVAL \"return redis.call('GET',KEYS[1])==ARGV[1] and redis.call('DEL',KEYS[1]) or 0\" \
+         1 lock {name}"
+    )
+}
+
 /// Returns the words of a command. What stands in quotation marks is one word.
 fn words(typed: &str) -> Vec<&str> {
     let mut words = Vec::new();

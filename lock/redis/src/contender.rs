@@ -13,7 +13,7 @@ use testing::metric;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Client, NIL};
+use crate::client::{Client, NIL, unlock};
 use crate::redlock::{addresses, manager};
 use crate::scale;
 use crate::server::Redis;
@@ -167,11 +167,7 @@ impl Contender {
                 client.ask("RPUSH queue token").await?;
             }
             Lock::Redis { client, name, .. } => {
-                let unlock = format!(
-                    "EVAL \"return redis.call('GET',KEYS[1])==ARGV[1] and \
-                     redis.call('DEL',KEYS[1]) or 0\" 1 lock {name}"
-                );
-                ensure!(client.ask(&unlock).await? == "(integer) 1", "the lock was lost");
+                ensure!(client.ask(&unlock(name)).await? == "(integer) 1", "the lock was lost");
                 if self.kind == Kind::Told {
                     client.ask("PUBLISH free now").await?;
                 }

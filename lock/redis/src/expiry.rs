@@ -9,7 +9,7 @@ use lock::{Mutex, Session};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Client, NIL};
+use crate::client::{Client, NIL, unlock};
 use crate::holder::TTL;
 use crate::server::Redis;
 use crate::{seconds, sentence};
@@ -19,10 +19,7 @@ const WORK: Duration = Duration::from_millis(600);
 /// Longer than the TTL of etcd, and the half second in which it looks for leases that have ended.
 const LONG: Duration = Duration::from_secs(3);
 
-/// Deletes the lock if it is a's, as redis's documentation says: nobody else comes between the two.
-const UNLOCK: &str = r#"EVAL "return redis.call('GET',KEYS[1])==ARGV[1] and redis.call('DEL',KEYS[1]) or 0" 1 lock a"#;
-
-/// The same in one command, where the server has it: redis from 8.4 on, valkey from 9.2 and 9.0 on.
+/// The same as `unlock` in one command, where the server has it: redis from 8.4 on, valkey from 9.2 and 9.0 on.
 const DELETE_IF: [&str; 2] = ["DELEX lock IFEQ a", "DELIFEQ lock a"];
 
 /// Renews the lock if it is a's.
@@ -42,7 +39,7 @@ pub async fn show() -> Result<()> {
 
     c.ask("DEL lock").await?;
     both_work(&mut a, &mut b).await?;
-    a.hears(UNLOCK, "(integer) 0").await?;
+    a.hears(&unlock("a"), "(integer) 0").await?;
     for command in DELETE_IF {
         if !a.ask(command).await?.starts_with("(error) ERR unknown command") {
             a.hears(command, "(integer) 0").await?;

@@ -4,13 +4,13 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use etcd_server::Process;
+use etcd_server::{Process, free_address};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -192,17 +192,5 @@ fn how_to_install(error: io::Error) -> anyhow::Error {
             "cannot start {program}, which REDIS names: {error}; unset it, or correct it"
         ),
         None => anyhow::anyhow!("cannot start {program}: {error}; {INSTALL}"),
-    }
-}
-
-/// Returns an address that nobody listens at. Redis does not let the system pick its port. So this is the
-/// system's pick, moved out of the range from which it gives ports to others.
-fn free_address() -> Result<SocketAddr> {
-    loop {
-        let picked = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let address = SocketAddr::from(([127, 0, 0, 1], 20_000 + picked % 10_000));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
-        }
     }
 }
