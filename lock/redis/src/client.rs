@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use crate::LOOK;
 
-/// How long a redis may take to connect, or to answer a command.
-pub const LIMIT: Duration = Duration::from_secs(10);
+/// How long a redis may take to connect or to answer a command, and a lock to be free that must be.
+pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// What `redis-cli` shows if there is no value, or `SET NX` has set nothing.
 pub const NIL: &str = "(nil)";
@@ -113,7 +113,10 @@ fn shown(answer: &Value) -> String {
         Value::Okay => "OK".to_owned(),
         Value::Int(number) => format!("(integer) {number}"),
         Value::BulkString(bytes) => format!("\"{}\"", String::from_utf8_lossy(bytes)),
-        Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(" "),
+        Value::Array(values) => {
+            let lines = values.iter().zip(1..).map(|(v, n)| format!("{n}) {}", shown(v)));
+            lines.collect::<Vec<_>>().join(" ")
+        }
         other => format!("{other:?}"),
     }
 }

@@ -26,7 +26,8 @@ pub async fn show() -> Result<()> {
     sentence("redis: a deadlock, if an error or a timeout keeps the lock from being released")?;
     let (redis, etcd) = (Redis::start("").await?, spawn_blocking(Server::start).await??);
     let (mut on_first, mut on_second) = (redis.client("b").await?, redis.client("b").await?);
-    let session = Session::open(&connect_to([etcd.endpoint()]).await?, TTL).await?;
+    // The lock is free when the TTL of a is over. That of b does not matter.
+    let session = Session::open(&connect_to([etcd.endpoint()]).await?, 5 * TTL).await?;
     let timeline = Timeline::default();
     let rows = ["lock1", "lock2", "etcd"];
 
@@ -61,6 +62,7 @@ pub async fn show() -> Result<()> {
     say!("{timeline}")?;
     say!("  b has lock2 after {}, and that of etcd after {}", seconds(second), seconds(third))?;
     on_first.hears("PTTL lock1", "(integer) -1").await?; // it has no expiry
+    say!("  somebody has to delete it by hand")?;
     on_first.hears("DEL lock1", "(integer) 1").await?;
     say!("only if the lock has no expiry")
 }

@@ -47,24 +47,29 @@ async fn main() -> Result<()> {
         return Ok(());
     }
     let part = argument("PART | FIGURES", include_str!("main.rs"));
-    let part = part.as_deref().map(String::from_utf8_lossy);
     eprintln!("{}", server::version()?);
-    let story = ["deadlock", "expiry", "sentinel", "member", "redlock", "scale"];
-    for part in part.as_deref().as_ref().map_or(&story[..], std::slice::from_ref) {
-        match *part {
-            "deadlock" => deadlock::show().await?,
-            "expiry" => expiry::show().await?,
-            "sentinel" => sentinel::show().await?,
-            "member" => member::show().await?,
-            "redlock" => redlock::show().await?,
-            "scale" => scale::show().await?,
-            "speed" => speed::show().await?,
-            "waiting" => waiting::show().await?,
-            "rates" => rates::show().await?,
-            part => bail!("there is no part {part:?}; --help names them"),
-        }
+    if let Some(part) = part {
+        return show(&String::from_utf8(part)?).await;
+    }
+    for part in ["deadlock", "expiry", "sentinel", "member", "redlock", "scale"] {
+        show(part).await?;
     }
     Ok(())
+}
+
+async fn show(part: &str) -> Result<()> {
+    match part {
+        "deadlock" => deadlock::show().await,
+        "expiry" => expiry::show().await,
+        "sentinel" => sentinel::show().await,
+        "member" => member::show().await,
+        "redlock" => redlock::show().await,
+        "scale" => scale::show().await,
+        "speed" => speed::show().await,
+        "waiting" => waiting::show().await,
+        "rates" => rates::show().await,
+        _ => bail!("there is no part {part:?}; --help names them"),
+    }
 }
 
 /// Prints a sentence of the tutorial.

@@ -4,16 +4,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::connect_to;
+use common::{connect_to, within};
 use etcd_server::{Cluster, Server};
 use lock::{Mutex, Session};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::client::LIMIT;
-use crate::{seconds, sentence};
+use crate::{LOOK, seconds, sentence};
 
+/// Longer than the leader is alone.
 const TTL: Duration = Duration::from_secs(5);
+
+/// Longer than this takes.
+const LONG: Duration = Duration::from_secs(60);
 
 /// For so long, the leader alone must confirm nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,7 +27,7 @@ pub async fn show() -> Result<()> {
     let mut cluster = spawn_blocking(Cluster::start).await??;
     let leader = cluster.leader().await?;
     cluster.members.swap(0, leader);
-    let a = session(&cluster.members[..1]).await?;
+    let a = session(&cluster.members[..1], TTL).await?;
     let mutex = Mutex::new(&a, "lock");
     say!("  three members; a is connected to the leader")?;
 
@@ -43,27 +47,39 @@ pub async fn show() -> Result<()> {
     // The followers may carry out now what a has asked for. So b may wait until the lease of a has ended.
     drop((mutex, a));
     cluster = spawn_blocking(move || restart(cluster)).await??;
-    let b = session(&cluster.members).await?;
+    let b = session(&cluster.members, LONG).await?;
     let guard = timeout(LIMIT, Mutex::new(&b, "lock").lock()).await.context("b waits")??;
     say!("  both are back: b has the lock")?;
     let leader = cluster.leader().await?;
-    let c = session(&cluster.members).await?;
+    let c = session(&cluster.members, LONG).await?;
     cluster.members.remove(leader).kill()?;
-    let (begin, mutex) = (Instant::now(), Mutex::new(&c, "lock"));
+    let after = until_an_answer(&cluster).await?;
+    say!("  the leader is killed: no answer for {}", seconds(after))?;
+    let mutex = Mutex::new(&c, "lock");
     let taken = mutex.try_lock().await?.is_some();
-    say!("  the leader is killed: c asks for the lock, answer after {}", seconds(begin.elapsed()))?;
     let token = guard.token();
     ensure!(!taken && guard.unlock().await?, "not what was to be shown: b has lost the lock");
-    say!("  c has not got it; b unlocks, and has had it all the time")?;
+    say!("  c asks for the lock: it is not free; b unlocks: the lock was still its own")?;
     let guard = timeout(LIMIT, mutex.lock()).await.context("c waits")??;
     ensure!(guard.token() > token, "not what was to be shown: the token is not greater");
     say!("  c has it, with a greater token than b")?;
     say!("only if it does not lead; else all wait for an election, and a confirmed lock stays")
 }
 
-async fn session(members: &[Server]) -> Result<Session> {
+/// Returns how long it takes until the members that are left answer a get.
+async fn until_an_answer(cluster: &Cluster) -> Result<Duration> {
+    let begin = Instant::now();
+    let mut client = connect_to([cluster.members[0].endpoint()]).await?;
+    while within(Duration::from_millis(100), client.get("lock", None)).await.is_err() {
+        ensure!(begin.elapsed() < LIMIT, "not what was to be shown: no answer for {LIMIT:?}");
+        sleep(LOOK).await;
+    }
+    Ok(begin.elapsed())
+}
+
+async fn session(members: &[Server], ttl: Duration) -> Result<Session> {
     let endpoints: Vec<_> = members.iter().map(Server::endpoint).collect();
-    Session::open(&connect_to(endpoints).await?, TTL).await
+    Session::open(&connect_to(endpoints).await?, ttl).await
 }
 
 /// Starts the second and the third member again, both at once: neither serves alone.

@@ -23,10 +23,10 @@ pub async fn show() -> Result<()> {
     for members in [1, 3, 5] {
         let cluster = start(members).await?;
         let mut client = connect_to([cluster.members[members - 1].endpoint()]).await?;
-        within(REQUEST_TIMEOUT, client.put("key", "value", None)).await?;
+        within(10 * REQUEST_TIMEOUT, client.put("key", "value", None)).await?;
         let before = counts(&cluster)?;
         for _ in 0..PUTS {
-            within(REQUEST_TIMEOUT, client.put("key", "value", None)).await?;
+            within(10 * REQUEST_TIMEOUT, client.put("key", "value", None)).await?;
         }
         // The other members apply the last one a moment later.
         let (begin, due) = (Instant::now(), f64::from(PUTS));
@@ -45,9 +45,10 @@ pub async fn show() -> Result<()> {
         let (applied, synced) = (least(|c| c.applied), least(|c| c.synced));
         let sent = counted[0].sent / f64::from(PUTS) / 1000.0;
         say!("  {members}        {applied:.1}        {synced:.1}                {sent:.1} kB")?;
-        ensure!(synced > 0.5, "not what was to be shown: most puts are on no disk");
+        // A member that is behind writes several at once.
+        ensure!(synced > 0.1, "not what was to be shown: most puts are on no disk");
     }
-    say!("false for writes: every member carries out all of them")
+    say!("only if you mean to accept them: every member carries out each write")
 }
 
 /// Starts a cluster; the first of its members leads.

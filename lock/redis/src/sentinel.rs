@@ -1,6 +1,6 @@
 //! A lock on a primary that the network has cut off.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use etcd_server::Proxy;
@@ -18,6 +18,9 @@ const WRITES: Sign = Sign('─', '-', "takes writes");
 const CUT: Sign = Sign('▒', '%', "the same, cut off");
 const REFUSES: Sign = Sign('╳', 'x', "refuses writes");
 
+/// So that the picture shows the end.
+const SHOWN: Duration = Duration::from_millis(500);
+
 /// What redis's documentation names against writes that are lost.
 const CAREFUL: &str = "min-replicas-to-write 1\nmin-replicas-max-lag 2";
 
@@ -34,8 +37,8 @@ pub async fn show() -> Result<()> {
     for sentinel in &sentinels {
         sentinel.until("slaves=1,sentinels=3").await?; // they look for each other every 2 s
     }
-    say!("  a primary, a replica, three sentinels; the primary has")?;
-    say!("  {}", CAREFUL.replace('\n', ", "))?;
+    say!("  a primary, a replica, three sentinels; a server is down after 1 s for them")?;
+    say!("  the primary has {}", CAREFUL.replace('\n', ", "))?;
     let mut a = primary.client("a").await?;
     a.hears("INCR token", "(integer) 1").await?;
     a.hears("WAIT 1 1000", "(integer) 1").await?; // so many replicas have it
@@ -48,6 +51,7 @@ pub async fn show() -> Result<()> {
     timeline.note("old primary", CUT);
     let cut = Instant::now();
     say!("  the network is cut, between the primary and a on one side, and all others")?;
+    say!("  a locks, unlocks and locks again, and draws a token each time")?;
     a.hears("SET lock a NX PX 60000", "OK").await?;
     a.hears("INCR token", "(integer) 2").await?;
     a.hears("DEL lock", "(integer) 1").await?;
@@ -68,7 +72,7 @@ pub async fn show() -> Result<()> {
     };
     let failover = async {
         let mut sentinel = sentinels[0].client("").await?;
-        let new = format!("\"127.0.0.1\" \"{}\"", replica.address.port());
+        let new = format!("1) \"127.0.0.1\" 2) \"{}\"", replica.address.port());
         while sentinel.ask("SENTINEL GET-MASTER-ADDR-BY-NAME lock").await? != new {
             ensure!(cut.elapsed() < 2 * LIMIT, "no failover within {:?}", 2 * LIMIT);
             sleep(LOOK).await;
@@ -83,6 +87,7 @@ pub async fn show() -> Result<()> {
     };
     let (refused, ()) = tokio::try_join!(refusal, failover)?;
     say!("  the old primary refuses writes after {}", seconds(refused))?;
+    sleep(SHOWN).await;
     say!("{timeline}")?;
     say!(
         "only if you mean the server: the lock has two holders, and the later one has the smaller token",

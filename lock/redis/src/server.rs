@@ -71,19 +71,28 @@ impl Redis {
     }
 
     async fn launch(config: &str, mode: Option<&'static str>) -> Result<Redis> {
-        let (folder, address) = (tempfile::tempdir()?, free_address()?);
-        let own = format!("bind {}\nport {}\nlogfile log\n", address.ip(), address.port());
-        fs::write(folder.path().join("redis.conf"), own + config)?;
-        let process = Process::take(spawn(folder.path(), mode)?, folder.path())?;
-        let mut redis = Redis { process, address, folder, mode };
-        redis.serves().await?;
-        Ok(redis)
+        for _ in 0..10 {
+            let (folder, address) = (tempfile::tempdir()?, free_address()?);
+            let own = format!("bind {}\nport {}\nlogfile log\n", address.ip(), address.port());
+            fs::write(folder.path().join("redis.conf"), own + config)?;
+            let process = Process::take(spawn(folder.path(), mode)?, folder.path())?;
+            let mut redis = Redis { process, address, folder, mode };
+            match redis.serves().await {
+                // Another server that was just starting has taken the port.
+                Err(error) if error.to_string().contains("Failed listening") => {}
+                served => return served.map(|()| redis),
+            }
+        }
+        bail!("no port was free in ten attempts")
     }
 
-    /// Kills the server, and starts it again after `pause` with what it has on disk.
-    pub async fn crash(&mut self, pause: Duration) -> Result<()> {
-        self.process.kill()?;
-        sleep(pause).await;
+    /// Kills the server, as a crash would.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Starts a killed server again, with what it has on disk.
+    pub async fn restart(&mut self) -> Result<()> {
         let folder = self.folder.path();
         self.process = Process::take(spawn(folder, self.mode)?, folder)?;
         self.serves().await

@@ -40,11 +40,13 @@ pub async fn show() -> Result<()> {
     ] {
         let score = contest(&setting).await?;
         say!("  {:<32} {}", setting.name, score.line())?;
+        let in_turn = setting.kind != Kind::Token || score.fairness() > 0.7;
+        ensure!(in_turn, "not what was to be shown: the list is not fair");
     }
     let redis = Redis::start("").await?;
     let (mut a, mut b) = (redis.client("a").await?, redis.client("b").await?);
     a.hears("RPUSH queue token", "(integer) 1").await?;
-    a.hears("BLPOP queue 1", "\"queue\" \"token\"").await?;
+    a.hears("BLPOP queue 1", "1) \"queue\" 2) \"token\"").await?;
     drop(a);
     say!("  a is gone")?;
     b.hears("BLPOP queue 1", NIL).await?;
@@ -126,13 +128,18 @@ impl Score {
         self.released = Some((number, Instant::now()));
     }
 
-    fn line(mut self) -> String {
+    /// Returns the turns of who had fewest, divided by the turns of who had most.
+    fn fairness(&self) -> f64 {
+        let (least, most) = (self.turns.iter().min(), self.turns.iter().max());
+        least.zip(most).map_or(0.0, |(&a, &b)| f64::from(a) / f64::from(b))
+    }
+
+    fn line(&self) -> String {
         let total = f64::from(self.turns.iter().sum::<u32>());
         let rate = total / CONTEST.as_secs_f64();
-        let [p50, p99] = percentiles(&mut self.handovers);
+        let [p50, p99] = percentiles(&mut self.handovers.clone());
         let longest = self.longest.as_millis();
-        let (least, most) = (self.turns.iter().min(), self.turns.iter().max());
-        let fairness = least.zip(most).map_or(0.0, |(&a, &b)| f64::from(a) / f64::from(b));
+        let fairness = self.fairness();
         let each = self.requests / total;
         format!("{rate:>12.0}  {p50:>4.1}  {p99:>6.1}  {longest:>8}  {fairness:>8.2}  {each:>8.1}")
     }
