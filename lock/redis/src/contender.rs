@@ -112,7 +112,7 @@ impl Contender {
                 let endpoints: Vec<_> = setting.etcd.iter().map(Server::endpoint).collect();
                 Lock::Etcd(Session::open(&connect_to(endpoints).await?, TTL).await?, None)
             }
-            Kind::Redlock => Lock::Redlock(manager(&addresses(&setting.redis), 1)?, None),
+            Kind::Redlock => Lock::Redlock(manager(&addresses(&setting.redis))?, None),
             kind => {
                 let redis = &setting.redis[0];
                 let news = match kind {

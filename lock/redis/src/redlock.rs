@@ -63,14 +63,14 @@ impl Stage {
         cut.iter().for_each(Proxy::cut);
         let mut seen_by_a = addresses(&servers);
         seen_by_a[3..].copy_from_slice(&cut.each_ref().map(Proxy::address));
-        let lock = manager(&seen_by_a, 1)?.lock("lock", ttl).await.context("a has no lock")?;
+        let lock = manager(&seen_by_a)?.lock("lock", ttl).await.context("a has no lock")?;
         let valid = Instant::now() + Duration::from_millis(lock.validity_time as u64);
         Ok(Stage { servers, valid })
     }
 
     /// Lets b ask all servers, once. Returns who has the lock then.
     async fn b_asks(&self) -> Result<&'static str> {
-        let lock = manager(&addresses(&self.servers), 1)?.lock("lock", LONG).await;
+        let lock = manager(&addresses(&self.servers))?.lock("lock", LONG).await;
         Ok(match (lock, Instant::now() < self.valid) {
             (Ok(_), true) => "a and b",
             (Ok(_), false) => "b",
@@ -87,14 +87,14 @@ async fn pause() -> Result<()> {
     let (mut a, mut b) = (store.client("a").await?, store.client("b").await?);
     b.hears("SET number 0", "OK").await?;
     let ttl = Duration::from_secs(1);
-    let lock = manager(&addresses(&servers), 1)?.lock("lock", ttl).await?;
+    let lock = manager(&addresses(&servers))?.lock("lock", ttl).await?;
     let valid = Instant::now() + Duration::from_millis(lock.validity_time as u64);
     a.hears("GET number", "\"0\"").await?;
     ensure!(Instant::now() < valid, "not what was to be shown: a was late");
     say!("  a has the lock for 1 s, has looked at its clock, and pauses")?;
 
     let begin = Instant::now();
-    let taken = timeout(LIMIT, manager(&addresses(&servers), 1)?.acquire("lock", LONG)).await;
+    let taken = timeout(LIMIT, manager(&addresses(&servers))?.acquire("lock", LONG)).await;
     let _lock = taken.context("b does not get the lock")??;
     say!("  b has it after {}", seconds(begin.elapsed()))?;
     b.hears("INCR number", "(integer) 1").await?;
@@ -105,7 +105,7 @@ async fn pause() -> Result<()> {
 }
 
 /// Starts five servers.
-pub async fn start(config: &str) -> Result<Vec<Redis>> {
+async fn start(config: &str) -> Result<Vec<Redis>> {
     let mut servers = Vec::new();
     for _ in 0..5 {
         servers.push(Redis::start(config).await?);
@@ -117,11 +117,11 @@ pub fn addresses(servers: &[Redis]) -> Vec<SocketAddr> {
     servers.iter().map(|server| server.address).collect()
 }
 
-/// Returns a client of Redlock that tries so often before it gives up.
-pub fn manager(servers: &[SocketAddr], tries: u32) -> Result<LockManager> {
+/// Returns a client of Redlock whose `lock` tries once.
+pub fn manager(servers: &[SocketAddr]) -> Result<LockManager> {
     let client = |server: &SocketAddr| Client::open(format!("redis://{server}"));
     let clients = servers.iter().map(client).collect::<Result<_, _>>()?;
     let mut manager = LockManager::from_clients(clients);
-    manager.set_retry(tries, Duration::from_millis(200));
+    manager.set_retry(1, Duration::from_millis(200));
     Ok(manager)
 }
