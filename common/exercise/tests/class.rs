@@ -7,23 +7,27 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use etcd_client::{Client, CompactionOptions, ConnectOptions, DeleteOptions, GetOptions};
 use etcd_server::Server;
-use testing::{PATIENCE, Program, program_with};
+use testing::{PATIENCE, Program, program_with, without_times};
 use tokio::time::{Duration, sleep};
 
 /// Returns the command that tries the file of a student, whatever that has.
 fn try_yours(endpoint: &str, exercise: &str, name: &str) -> Result<Command> {
     let mut command = program_with(endpoint, &format!("examples/{exercise}-yours"))?;
     command.env("EXERCISE_NAME", name);
+    // With the signs of a terminal, which `without_times` knows.
+    command.envs([("CLICOLOR_FORCE", "1"), ("LC_ALL", "C.UTF-8")]).env_remove("NO_COLOR");
     Ok(command)
 }
 
-/// Waits for the end of a run. Returns its verdict, and all that it has printed.
+/// Waits for the end of a run. Returns its verdict, and all that it has printed, without the lengths in its
+/// picture.
 fn verdict(program: Program) -> Result<(String, Vec<String>)> {
     let (lines, _) = program.end()?;
     let verdict = lines.iter().find_map(|line| {
         ["held", "broken"].into_iter().find(|verdict| line.starts_with(&format!("{verdict}: ")))
     });
-    Ok((verdict.with_context(|| format!("no verdict: {lines:#?}"))?.to_owned(), lines))
+    let verdict = verdict.with_context(|| format!("no verdict: {lines:#?}"))?;
+    Ok((verdict.to_owned(), lines.iter().map(|line| without_times(line)).collect()))
 }
 
 /// Returns the keys below `class/` without the clone, with their values and versions.
