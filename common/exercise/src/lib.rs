@@ -41,7 +41,9 @@ pub use progress::{Work, all_work};
 pub use report::{CLASS, HERE, RUNNING};
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
 pub use screen::{Cell, Row, Screen};
-pub use verdict::{Stages, Stopwatch, Verdict, broken, check_running, gave_up, held, round};
+pub use verdict::{
+    Stages, Stopwatch, Verdict, broken, check_running, counted_round, gave_up, held, round,
+};
 pub use wire::{PausedRequest, PausedResponse, Sent, Wire};
 
 use report::Report;

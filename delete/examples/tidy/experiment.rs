@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, DeleteOptions, EventType, WatchOptions};
-use exercise::{Exercise, Scene, Steps, Verdict, broken, gave_up, held, round};
+use exercise::{Exercise, Scene, Steps, Verdict, broken, counted_round, gave_up, held};
 use tokio::time::timeout;
 
 use crate::tidy;
@@ -59,7 +59,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     // requests, and no fault comes.
     let mut requests = 0;
     loop {
-        let (counted, fault) = round(async |_| {
+        let (counted, fault) = counted_round(async |_| {
             let (counted, fault) = jobs.run(requests + 1, Fault::StartsAgain).await?;
             Ok((counted.or_else(gave_up)?, fault))
         })

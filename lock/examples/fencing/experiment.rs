@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions};
 use exercise::{
-    Exercise, PausedRequest, Scene, Steps, Verdict, Wire, broken, gave_up, held, round,
+    Exercise, PausedRequest, Scene, Steps, Verdict, Wire, broken, counted_round, gave_up, held,
+    round,
 };
 use lock::Session;
 use tokio::task::{JoinHandle, spawn_local};
@@ -44,7 +45,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let mut writers = Writers { client, paused, wire, answer: scene.answer, lock, key };
     writers.put_zero().await?;
     // If that works, it is not worth a line.
-    let write = round(async |_| writers.add_alone().await).await?;
+    let write = counted_round(async |_| writers.add_alone().await).await?;
 
     writeln!(stdout(), "two writers add 1 to a number, each under the same lock")?;
     writeln!(
@@ -53,7 +54,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     )?;
     let (mut nth, mut refused) = (1, 0);
     while let Some(Paused { writes, grown, steps }) =
-        round(async |_| writers.add_paused(nth, false).await).await?
+        counted_round(async |_| writers.add_paused(nth, false).await).await?
     {
         writeln!(
             stdout(),

@@ -8,7 +8,9 @@ use std::ops::Range;
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp, WatchOptions};
-use exercise::{Exercise, Scene, Steps, Verdict, Wire, broken, gave_up, held, round};
+use exercise::{
+    Exercise, Scene, Steps, Verdict, Wire, broken, counted_round, gave_up, held, round,
+};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -40,7 +42,7 @@ const ENOUGH: usize = 20;
 
 pub async fn run(scene: Scene) -> Result<Verdict> {
     let between_others = async |overtaken| {
-        round(async |attempt| add_between_others(&scene, &overtaken, attempt).await).await
+        counted_round(async |attempt| add_between_others(&scene, &overtaken, attempt).await).await
     };
     // Other keys change, the counter does not, or once. If that works, it is not worth a line.
     let alone = between_others(0..0).await?;
