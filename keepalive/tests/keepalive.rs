@@ -26,6 +26,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ),
             ("heartbeat wrong_deaf", wrong),
             ("heartbeat wrong_early", put),
+            ("heartbeat wrong_forever", "broken: the entry is on no lease"),
             (
                 "heartbeat wrong_grant",
                 "broken: it has given up: grant failed: no answer within 1s (the request may still \
@@ -33,6 +34,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ),
             ("heartbeat wrong_late", wrong),
             ("heartbeat wrong_leave", "broken: it has given up: a renewal failed"),
+            (
+                "heartbeat wrong_longer",
+                "broken: the entry is on a lease of 3 s, and it was to be 2 s",
+            ),
             ("heartbeat wrong_once", wrong),
             ("heartbeat wrong_patient", wrong),
             ("heartbeat wrong_proud", wrong),

@@ -72,6 +72,17 @@ exercise::edits! {
                 }
             }
         };
+    // Takes a job that is gone for one that it has removed.
+    wrong_gone: { .await.context("txn failed")?; } => { .await; },
+        { removed += i64::from(response.succeeded()); } => {
+            match response {
+                Ok(response) => removed += i64::from(response.succeeded()),
+                Err(_) => {
+                    let now = within(REQUEST_TIMEOUT, client.get(job.key(), None)).await?;
+                    removed += i64::from(now.kvs().is_empty());
+                }
+            }
+        };
     // Other values than the one that it was asked for.
     wrong_begins: { job.value() == b"done" } => { job.value().starts_with(b"done") };
     wrong_contains: { job.value() == b"done" } => { job.value_str()?.contains("done") };

@@ -95,6 +95,12 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
             Err(_) => jobs.judge(None, &[]).await?,
         }
     }
+    writeln!(
+        stdout(),
+        "4 jobs were done; your request {requests} was lost, and another program removed what was left"
+    )?;
+    let counted = jobs.run(requests, Fault::Overtaken).await?.0;
+    jobs.judge(counted.ok(), &[]).await?;
     held("the jobs that were done are gone, and nothing else")
 }
 
@@ -106,6 +112,8 @@ enum Fault {
     LosesResponse,
     /// It never arrives, and jobs are started again.
     LosesRequest,
+    /// It never arrives, and others remove the jobs that are done.
+    Overtaken,
 }
 
 /// The jobs, and who changes them.
@@ -147,12 +155,15 @@ impl Jobs {
         let tidying = async move { timeout(limit, tidy(answer, &mut client, &folder)).await };
         let interfere = async {
             // What is lost is not dropped before `tidy` has come to an end.
-            if fault == Fault::LosesRequest {
+            if let Fault::LosesRequest | Fault::Overtaken = fault {
                 for _ in 1..nth {
                     wire.response(1).await;
                 }
                 let request = wire.request().await;
-                self.start_again().await?;
+                match fault {
+                    Fault::Overtaken => self.remove_done().await?,
+                    _ => self.start_again().await?,
+                }
                 wire.open();
                 return anyhow::Ok((request.is_some(), (request, None)));
             }
@@ -177,14 +188,26 @@ impl Jobs {
 
     /// The first job gets a new value. The second one is deleted, and there is a new one.
     async fn start_again(&mut self) -> Result<()> {
-        let delete = self.client.delete(self.scene.key(AGAIN[1]), None);
+        self.delete(AGAIN[1]).await?;
+        for job in AGAIN {
+            self.put(job, "running").await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_done(&mut self) -> Result<()> {
+        for job in [DONE, AGAIN].as_flattened() {
+            self.delete(job).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, name: &str) -> Result<()> {
+        let delete = self.client.delete(self.scene.key(name), None);
         let response = within(REQUEST_TIMEOUT, delete).await.context("delete failed")?;
         // A delete that finds nothing has the revision of somebody's last change.
         if response.deleted() > 0 {
             self.own.push(response.header().context("no header")?.revision());
-        }
-        for job in AGAIN {
-            self.put(job, "running").await?;
         }
         Ok(())
     }
@@ -279,7 +302,7 @@ impl Jobs {
             return broken(
                 format!("tidy says that it removed {counted}, etcd has removed {}", removed.len()),
                 match self.loses {
-                    true => "what your code does with an error",
+                    true => "what your code does with an error, and what a job that is gone says",
                     false => "what your code counts, and which response says that a job is gone",
                 },
             );

@@ -29,6 +29,9 @@ exercise::edits! {
             }
         },
         { registered(false); sleep(Duration::from_millis(200)).await; } => {};
+    // A lease that lives for longer than it should, or no lease.
+    wrong_longer: { client.lease_grant(ttl, None) } => { client.lease_grant(ttl + 1, None) };
+    wrong_forever: { Some(on_lease) } => { Some(on_lease).filter(|_| false) };
     // Waits for a response without a limit, or renews without a deadline.
     wrong_patient: { end - sent } => { common::NO_LIMIT };
     wrong_late: { || Instant::now() >= end } => {};

@@ -109,6 +109,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         false => broken("it does not register", "what your code does first"),
     };
     service.until(|seen| seen.entry.is_some() && seen.says, never).await?;
+    service.check_ttl().await?;
     writeln!(stdout(), "the service is registered, on a lease of {TTL} s")?;
 
     // Nothing happens for so long that each lease has to be renewed.
@@ -223,6 +224,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     writeln!(stdout(), "somebody revokes the lease")?;
     let again = || broken("it is not registered again", "what your code does with each response");
     service.until(|seen| seen.entry.is_some() && seen.says, again).await?;
+    service.check_ttl().await?;
     held("registered over a restart; not registered, and knew it; registered again")
 }
 
@@ -314,12 +316,31 @@ impl Service {
         Ok(found.kvs().first().map(entry))
     }
 
+    /// Returns the lease of the entry.
+    fn lease(&self) -> Result<i64> {
+        match self.entry.map_or(0, |entry| entry.lease) {
+            0 => broken("the entry is on no lease", "each put, also the one after a loss"),
+            lease => Ok(lease),
+        }
+    }
+
+    /// Checks that the lease of the entry was granted with the TTL that `stay` was asked for.
+    async fn check_ttl(&mut self) -> Result<()> {
+        let granted = self.client.lease_time_to_live(self.lease()?, None);
+        let granted = within(REQUEST_TIMEOUT, granted).await.context("no TTL")?.granted_ttl();
+        // 0 if etcd does not have the lease any more.
+        if granted != TTL && granted > 0 {
+            return broken(
+                format!("the entry is on a lease of {granted} s, and it was to be {TTL} s"),
+                "the TTL that your code asks for",
+            );
+        }
+        Ok(())
+    }
+
     /// Ends the lease of the entry.
     async fn revoke(&mut self) -> Result<()> {
-        let lease = self.entry.map_or(0, |entry| entry.lease);
-        if lease == 0 {
-            return broken("the entry is on no lease", "each put, also the one after a loss");
-        }
+        let lease = self.lease()?;
         within(REQUEST_TIMEOUT, self.client.lease_revoke(lease)).await.context("revoke failed")?;
         Ok(())
     }

@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use edits::*;
 
 answers! {
-    solution, mistake, right_new, right_stream, wrong_busy, wrong_deaf, wrong_early, wrong_grant,
-    wrong_late, wrong_leave, wrong_once, wrong_patient, wrong_proud, wrong_put, wrong_reconnect,
+    solution, mistake, right_new, right_stream, wrong_busy, wrong_deaf, wrong_early, wrong_forever, wrong_grant,
+    wrong_late, wrong_leave, wrong_longer, wrong_once, wrong_patient, wrong_proud, wrong_put, wrong_reconnect,
     wrong_second, wrong_seldom, wrong_slow, wrong_stop, wrong_swallow, wrong_two,
 }
 
