@@ -135,7 +135,7 @@ async fn add_students(port: u16, students: &[&str]) -> Result<Vec<(String, Strin
             grant(&mut client, role, Permission::read(CLASS)).await?;
         }
         if students.contains(&name) {
-            for prefix in [&*format!("{CLASS}{name}/"), "exercise/", "session!"] {
+            for prefix in [&*format!("{CLASS}{name}/"), "exercise/"] {
                 grant(&mut client, role, Permission::read_write(prefix)).await?;
             }
         }

@@ -247,8 +247,8 @@ async fn with_users_nobody_writes_for_others() -> Result<()> {
     }
     ben.get("class/", Some(GetOptions::new().with_prefix())).await?;
 
-    // A run reports itself with the password, and the lock of an exercise works.
-    let mut run = try_yours(&endpoint, "fencing", "ben")?;
+    // A run reports itself with the password, and may use the keys that it needs.
+    let mut run = try_yours(&endpoint, "counter", "ben")?;
     run.env("ETCDCTL_USER", format!("ben:{}", password("ben")?));
     let (verdict, _) = verdict(Program::start(run)?)?;
     let (_, reported) = line(&class, "ben/")

@@ -15,6 +15,23 @@ exercise::edits! {
         => { [guard.is_owner(), Compare::mod_revision(key, CompareOp::Equal, kv.mod_revision())] },
         { use etcd_client::{Client, Txn, TxnOp}; }
         => { use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp}; };
+    // Right: the fencing token of the last writer is kept beside the number, and compared as a number.
+    right_token: { let put = Txn::new().when([guard.is_owner()]).and_then([TxnOp::put(key, more, None)]); }
+        => {
+            use etcd_client::{Compare, CompareOp};
+            let (fence, token) = (format!("{key}.token"), guard.token());
+            let found = within(REQUEST_TIMEOUT, client.get(&*fence, None)).await?;
+            let (mut newest, mut revision) = (0, 0);
+            if let Some(kv) = found.kvs().first() {
+                (newest, revision) = (kv.value_str()?.parse()?, kv.mod_revision());
+            }
+            if newest > token {
+                return Ok(false);
+            }
+            let put = Txn::new()
+                .when([Compare::mod_revision(&*fence, CompareOp::Equal, revision)])
+                .and_then([TxnOp::put(&*fence, token.to_string(), None), TxnOp::put(key, more, None)]);
+        };
 
     // Asks just before it writes. The pause comes just after that.
     wrong_alive: { let put = Txn::new().when([guard.is_owner()]) }
@@ -74,6 +91,19 @@ exercise::edits! {
     // It goes by the unlock: the lock may be lost after the write.
     wrong_unlock: { guard.unlock().await?; } => { let ours = guard.unlock().await?; },
         { Ok(response.succeeded()) } => { let _ = response; Ok(ours) };
+    // The lock's fencing token, kept beside the number, and compared as text: 10 comes before 9.
+    wrong_text: { let put = Txn::new().when([guard.is_owner()]).and_then([TxnOp::put(key, more, None)]); }
+        => {
+            use etcd_client::{Compare, CompareOp};
+            let (fence, token) = (format!("{key}.token"), guard.token().to_string());
+            let first = Txn::new()
+                .when([Compare::version(&*fence, CompareOp::Equal, 0)])
+                .and_then([TxnOp::put(&*fence, "0", None)]);
+            within(REQUEST_TIMEOUT, client.txn(first)).await?;
+            let put = Txn::new()
+                .when([Compare::value(&*fence, CompareOp::Less, &*token)])
+                .and_then([TxnOp::put(&*fence, &*token, None), TxnOp::put(key, more, None)]);
+        };
     // The condition is always true.
     wrong_exists: { [guard.is_owner()] }
         => { [etcd_client::Compare::version(key, etcd_client::CompareOp::Greater, 0)] };

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions};
+use etcd_server::Server;
 use exercise::{
-    Exercise, PausedRequest, Scene, Steps, Verdict, Wire, broken, counted_round, gave_up, held,
-    round,
+    Exercise, PausedRequest, Scene, Steps, Verdict, Wire, blocking, broken, connect_by_wire_to,
+    connect_to, counted_round, gave_up, held, round,
 };
 use lock::Session;
 use tokio::task::{JoinHandle, spawn_local};
@@ -35,17 +36,27 @@ pub const EXERCISE: Exercise = Exercise {
            you return when etcd has refused?",
 };
 
+const LOCK: &str = "lock";
+const KEY: &str = "number";
+
+const ALONE: &str = "a writer that was not paused";
+const TWO_DIGITS: &str = "a writer that was not paused, with a token of two digits,";
+
 /// The first renewal is due after a third: until then a client sends what `add` sends.
 const TTL: Duration = Duration::from_secs(10);
 
 pub async fn run(scene: Scene) -> Result<Verdict> {
-    let client = scene.connect().await?;
-    let (paused, wire) = scene.connect_by_wire().await?;
-    let (lock, key) = (scene.key("lock"), scene.key("number"));
-    let mut writers = Writers { client, paused, wire, answer: scene.answer, lock, key };
+    // Of its own: it begins at revision 1.
+    let server = blocking(Server::start).await?;
+    let client = connect_to(server.address()).await?;
+    let (paused, wire) = connect_by_wire_to(server.address()).await?;
+    let mut writers = Writers { client, paused, wire, answer: scene.answer };
     writers.put_zero().await?;
     // If that works, it is not worth a line.
-    let write = counted_round(async |_| writers.add_alone().await).await?;
+    round(async |_| writers.add_alone(ALONE).await).await?;
+    // Fencing tokens are revisions. The next one is larger, and as text it is smaller: 10 comes before 9.
+    while writers.put_zero().await? < 9 {}
+    let write = counted_round(async |_| writers.add_alone(TWO_DIGITS).await).await?;
 
     writeln!(stdout(), "two writers add 1 to a number, each under the same lock")?;
     writeln!(
@@ -145,15 +156,12 @@ struct Writers {
     paused: Client,
     wire: Wire,
     answer: &'static str,
-    lock: String,
-    key: String,
 }
 
 impl Writers {
     fn start(&self, client: &Client, session: Session) -> JoinHandle<Result<bool>> {
         let (answer, mut client) = (self.answer, client.clone());
-        let (lock, key) = (self.lock.clone(), self.key.clone());
-        spawn_local(async move { add(answer, &mut client, &session, &lock, &key).await })
+        spawn_local(async move { add(answer, &mut client, &session, LOCK, KEY).await })
     }
 
     /// Starts the first writer, with a free lock. Its requests are paused.
@@ -166,8 +174,9 @@ impl Writers {
         Ok((self.start(&self.paused, session.clone()), session))
     }
 
-    /// Returns the number of the request that wrote, counted from 1.
-    async fn add_alone(&mut self) -> Result<usize> {
+    /// Lets the first writer add, and nothing happens. Returns the number of the request that wrote, counted
+    /// from 1.
+    async fn add_alone(&mut self, who: &str) -> Result<usize> {
         let before = self.read().await?;
         let (mut first, session) = self.start_first().await?;
         let (mut requests, mut write) = (0, 0);
@@ -184,9 +193,9 @@ impl Writers {
             }
         };
         let now = self.read().await?;
-        judge("a writer that was not paused", says, write > 0)?;
+        judge(who, says, write > 0)?;
         if !says {
-            return refuses("a writer that was not paused");
+            return refuses(who);
         }
         if now.number - before.number != 1 {
             return broken("a writer that was not paused has not added 1", "what your code writes");
@@ -342,21 +351,21 @@ impl Writers {
         Ok(())
     }
 
-    async fn put_zero(&mut self) -> Result<()> {
-        within(REQUEST_TIMEOUT, self.client.put(&*self.key, "0", None))
-            .await
-            .context("put failed")?;
-        Ok(())
+    /// Returns the revision.
+    async fn put_zero(&mut self) -> Result<i64> {
+        let put = self.client.put(KEY, "0", None);
+        let response = within(REQUEST_TIMEOUT, put).await.context("put failed")?;
+        Ok(response.header().context("no header")?.revision())
     }
 
     async fn read(&mut self) -> Result<Number> {
-        read(&mut self.client, &self.key).await
+        read(&mut self.client).await
     }
 
     /// Returns the leases of those who have the lock, or wait for it.
     async fn queue(&mut self) -> Result<Vec<i64>> {
         let keys = GetOptions::new().with_prefix();
-        let queue = self.client.get(format!("{}/", self.lock), Some(keys));
+        let queue = self.client.get(format!("{LOCK}/"), Some(keys));
         let queue = within(REQUEST_TIMEOUT, queue).await.context("get failed")?;
         Ok(queue.kvs().iter().map(|kv| kv.lease()).collect())
     }
@@ -376,8 +385,8 @@ struct Number {
     lease: i64,
 }
 
-async fn read(client: &mut Client, key: &str) -> Result<Number> {
-    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
+async fn read(client: &mut Client) -> Result<Number> {
+    let found = within(REQUEST_TIMEOUT, client.get(KEY, None)).await.context("get failed")?;
     let kv = found.kvs().first().context("the number is gone")?;
     Ok(Number { number: kv.value_str()?.parse()?, writes: kv.version(), lease: kv.lease() })
 }

@@ -23,6 +23,7 @@ const VERDICTS: &[(&str, &str)] = &[
     ("fencing right_both", REFUSED),
     ("fencing right_drop", "held: nothing was lost; of 3 paused writers, etcd refused 2"),
     ("fencing right_number", "held: nothing was lost; of 4 paused writers, etcd refused 1"),
+    ("fencing right_token", "held: nothing was lost; of 5 paused writers, etcd refused 3"),
     ("fencing wrong_alive", LOST),
     ("fencing wrong_anyway", LOST),
     ("fencing wrong_asks", LOST),
@@ -42,6 +43,10 @@ const VERDICTS: &[(&str, &str)] = &[
         "broken: the response was lost: it says that it has not added, and it has",
     ),
     ("fencing wrong_sure", "broken: the first writer says that it has added, and it has not"),
+    (
+        "fencing wrong_text",
+        "broken: a writer that was not paused, with a token of two digits, says that it has not added",
+    ),
     ("fencing wrong_true", "broken: the write was lost: it says that it has added, and it has not"),
     ("fencing wrong_unlocked", "broken: 5 additions were written, the number grew by 4 (1 lost)"),
     ("fencing wrong_unlock", "broken: the first writer says that it has not added, and it has"),
