@@ -13,11 +13,13 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let held = "held: registered over a restart; not registered, and knew it; registered again";
     let wrong = "broken: for 3.0s it said that it was registered, and etcd said that it was not";
     let put = "broken: it said that it was registered, and etcd had not carried out the put";
+    let late = "broken: a renewal was 600ms late, and the lease of 2 s was lost";
     testing::exercises(
         include_str!("../README.md"),
         &[include_str!("../examples/heartbeat/experiment.rs")],
         &[
             ("heartbeat solution", held),
+            ("heartbeat right_half", held),
             ("heartbeat right_new", held),
             ("heartbeat right_stream", held),
             (
@@ -32,7 +34,9 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: it has given up: grant failed: no answer within 1s (the request may still \
                  have been carried out)",
             ),
+            ("heartbeat wrong_last", late),
             ("heartbeat wrong_late", wrong),
+            ("heartbeat wrong_latest", late),
             ("heartbeat wrong_leave", "broken: it has given up: a renewal failed"),
             (
                 "heartbeat wrong_longer",

@@ -21,13 +21,13 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                     hint";
     let list = |missing, twice| {
         format!(
-            "broken: 100 parcels were there at every moment, {missing} of them are missing in the \
+            "broken: 110 parcels were there at every moment, {missing} of them are missing in the \
              list and {twice} are in it more than once"
         )
     };
-    let all = "held: all 100 parcels, each once, as they lay at one moment";
+    let all = "held: all 110 parcels, each once, as they lay at one moment";
     let other = "broken: the list has \"no parcel\", which lies on no shelf";
-    let more = "broken: 100 parcels take 10 responses, etcd gave 21, and you ask for more";
+    let more = "broken: 110 parcels take 11 responses, etcd gave 23, and you ask for more";
     testing::exercises(
         include_str!("../README.md"),
         &[
@@ -69,6 +69,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ),
             ("counter wrong_store", in_vain),
             (
+                "counter wrong_ten",
+                "broken: another program added 200 and you added 1, the counter says 200",
+            ),
+            (
                 "counter wrong_three",
                 "broken: 8 clients added 400, the counter says [..] were never put)",
             ),
@@ -104,9 +108,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("pages wrong_increment", &list(1, 0)),
             ("pages wrong_keys", more),
             ("pages wrong_largest", &list(1, 0)),
-            ("pages wrong_last", &list(0, 10)),
-            ("pages wrong_max", &list(9, 0)),
-            ("pages wrong_newest", &list(8, 8)),
+            ("pages wrong_last", &list(0, 12)),
+            ("pages wrong_max", &list(10, 0)),
+            ("pages wrong_more", "broken: 110 parcels take 11 responses, etcd gave 10"),
+            ("pages wrong_newest", &list(9, 9)),
             ("pages wrong_over", more),
             (
                 "pages wrong_partial",
@@ -116,15 +121,15 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "pages wrong_patient",
                 "broken: the page that the network has lost is still waited for after 5s",
             ),
-            ("pages wrong_prefix", &list(90, 0)),
+            ("pages wrong_prefix", &list(100, 0)),
             (
                 "pages wrong_refused",
                 "broken: a page was refused: the list has 10 parcels, and there is no error",
             ),
-            ("pages wrong_single", &list(9, 0)),
+            ("pages wrong_single", &list(10, 0)),
             ("pages wrong_slash", other),
-            ("pages wrong_stop", &list(90, 0)),
-            ("pages wrong_whole", "broken: 100 parcels take 10 responses, etcd gave 1"),
+            ("pages wrong_stop", &list(100, 0)),
+            ("pages wrong_whole", "broken: 110 parcels take 11 responses, etcd gave 1"),
         ],
     )
 }

@@ -1,10 +1,12 @@
-//! Answers that are a small edit away from another one. All but the first are wrong.
+//! Answers that are a small edit away from another one. All but the first two are wrong.
 
 exercise::edits! {
     "examples/heartbeat/solution.rs";
 
     // Right: whatever has failed, it registers again, on a new lease.
     right_new: { if is_refusal(&error) || Instant::now() >= end } => {};
+    // Right: renews twice in a TTL.
+    right_half: { sleep(ttl / 3).await; } => { sleep(ttl / 2).await; };
 
     // Believes that this call goes on renewing, as Go's `KeepAlive` does.
     wrong_once: { sleep(ttl / 3).await; } => {
@@ -29,6 +31,8 @@ exercise::edits! {
             }
         },
         { registered(false); sleep(Duration::from_millis(200)).await; } => {};
+    // Renews when the TTL has almost run down.
+    wrong_last: { sleep(ttl / 3).await; } => { sleep(ttl - Duration::from_millis(200)).await; };
     // A lease that lives for longer than it should, or no lease.
     wrong_longer: { client.lease_grant(ttl, None) } => { client.lease_grant(ttl + 1, None) };
     wrong_forever: { Some(on_lease) } => { Some(on_lease).filter(|_| false) };
@@ -65,6 +69,8 @@ exercise::edits! {
 exercise::edits! {
     "examples/heartbeat/right_stream.rs";
 
+    // Renews when the TTL has almost run down.
+    wrong_latest: { sleep(ttl / 3).await; } => { sleep(ttl - Duration::from_millis(200)).await; };
     // Waits for a response that has been read already, or for two of them after one renewal.
     wrong_second: { registered(true); } => {
             let (_keeper, mut responses) =

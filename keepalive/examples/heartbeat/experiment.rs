@@ -48,6 +48,7 @@ const TTL: i64 = 2;
 const IS: Sign = Sign('█', '#', "registered");
 const IS_NOT: Sign = Sign('░', '.', "not registered");
 const NETWORK: Sign = Sign('─', '-', "network");
+const LATE: Sign = Sign('≈', '=', "a renewal is late");
 const RESTART: Sign = Sign('▲', '^', "the server is restarted");
 const CUT: Sign = Sign('╳', 'x', "no network");
 const LOSS: Sign = Sign('┄', '~', "a put does not arrive");
@@ -63,6 +64,8 @@ const PATIENCE: Duration = Duration::from_secs(6);
 const AGAIN: Duration = Duration::from_secs(3);
 /// How long nothing happens at first.
 const UNDISTURBED: Duration = Duration::from_millis(2500);
+/// How much later one renewal arrives.
+const LATER: Duration = Duration::from_millis(600);
 /// So many renewals in a second are more than any answer needs.
 const MANY: u64 = 20;
 /// How long an answer may take to go on after a restart.
@@ -128,7 +131,32 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         );
     }
 
-    let mut stages = Stages::of(4);
+    let mut stages = Stages::of(5);
+    link.pause_requests();
+    let waited = Instant::now();
+    while !link.has_paused() && waited.elapsed() < 2 * UNDISTURBED {
+        service.until(|_| true, standing).await?;
+    }
+    timeline.note(NET, LATE);
+    writeln!(stdout(), "one renewal arrives {LATER:?} late")?;
+    let since = Instant::now();
+    while since.elapsed() < LATER {
+        service.until(|_| true, standing).await?;
+    }
+    link.mend();
+    timeline.note(NET, NETWORK);
+    // Then etcd has ended what was not renewed in time.
+    while since.elapsed() < LATER + RECOVERY {
+        service.until(|_| true, standing).await?;
+    }
+    if service.entry != before {
+        return broken(
+            format!("a renewal was {LATER:?} late, and the lease of {TTL} s was lost"),
+            "how much of the TTL is left when your code renews",
+        );
+    }
+    stages.pass()?;
+
     timeline.mark(NET, RESTART);
     let server = blocking(move || server.restart().map(|()| server)).await?;
     // The first request of the old client could use the connection that is gone.

@@ -61,7 +61,8 @@ exercise::edits! {
         => { format!("{}~", shelves.trim_end_matches('/')) };
     // There are more.
     wrong_stop: { found.more() } => { false };
-    // All at once.
+    // One more than it may, or all at once.
+    wrong_more: { with_limit(limit) } => { with_limit(limit + 1) };
     wrong_whole: { .with_limit(limit) } => {};
 
     // A page that was lost is read again, as it is now.
