@@ -40,6 +40,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("tidy wrong_fresh", both),
             ("tidy wrong_look", "broken: newer values were destroyed: jobs/2"),
             ("tidy wrong_none", "broken: of 4 jobs that stayed done, 4 are still there"),
+            ("tidy wrong_not", "broken: newer values were destroyed: jobs/4"),
             ("tidy wrong_partial", &says(3, 4)),
             ("tidy wrong_gone", &says(4, 3)),
             ("tidy wrong_limit", "broken: of 4 jobs that stayed done, 1 are still there"),

@@ -31,12 +31,21 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: an entry is on the lease of the run before, which nobody renews",
             ),
             ("registry wrong_delete", moment),
+            (
+                "registry wrong_found",
+                "broken: an entry is on the lease of the run before, which nobody renews",
+            ),
             ("registry wrong_grant", patient),
             ("registry wrong_hope", "broken: a request was lost, and update says that all is well"),
             ("registry wrong_id", "broken: an Entry names a lease that etcd does not know"),
             (
                 "registry wrong_lease",
                 "broken: 6 entries are on leases that no Entry names, and nobody renews those",
+            ),
+            (
+                "registry wrong_number",
+                "broken: a service registers again before its first lease has run out: grant failed: \
+                 etcdserver: lease already exists",
             ),
             (
                 "registry wrong_one",

@@ -67,6 +67,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "counter wrong_silent",
                 "broken: the request was lost: add says that it has added 1, and it has not",
             ),
+            ("counter wrong_spawn", "broken: add has returned, and etcd responds to it later"),
             ("counter wrong_store", in_vain),
             (
                 "counter wrong_ten",
@@ -85,6 +86,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: the first request was lost: add says that it has added 1, and it has not",
             ),
             ("counter wrong_version", in_vain),
+            (
+                "counter wrong_zero",
+                "broken: the counter said \"many\", and add has added 1 to that",
+            ),
             ("counter nonsense", nonsense),
             ("pages solution", all),
             ("pages right_back", all),
@@ -129,6 +134,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("pages wrong_single", &list(10, 0)),
             ("pages wrong_slash", other),
             ("pages wrong_stop", &list(100, 0)),
+            ("pages wrong_version", &list(110, 0)),
             ("pages wrong_whole", "broken: 110 parcels take 11 responses, etcd gave 1"),
         ],
     )

@@ -143,7 +143,7 @@ where
         Ok(ended) => ended.unwrap_or_else(|panic| Err(panic.into())),
         Err(_) => broken(
             format!("it has not come to an end within {LIMIT:?}"),
-            "what may wait for ever: a request without a limit, or a loop without a way out",
+            "what may wait for too long: a request without a limit, a loop without a way out, a pause",
         ),
     };
     // The task of the experiment, or one that it has started.

@@ -32,6 +32,10 @@ exercise::edits! {
     wrong_running: { job.value() == b"done" } => { job.value() != b"running" };
     wrong_every: { job.value() == b"done" } => { true };
 
+    // A job that is not running need not be done.
+    wrong_not: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
+        => { value(job.key(), CompareOp::NotEqual, "running") };
+
     // Counts what it has tried.
     wrong_count: { i64::from(response.succeeded()) } => { 1 };
     // Others are done all the same.

@@ -189,9 +189,8 @@ impl Jobs {
     /// The first job gets a new value. The second one is deleted, and there is a new one.
     async fn start_again(&mut self) -> Result<()> {
         self.delete(AGAIN[1]).await?;
-        for job in AGAIN {
-            self.put(job, "running").await?;
-        }
+        self.put(AGAIN[0], "running").await?;
+        self.put(AGAIN[1], "waiting").await?;
         Ok(())
     }
 
@@ -262,9 +261,13 @@ impl Jobs {
         }
 
         if !put.is_empty() {
+            let is_job = |name: &String| [DONE, AGAIN].as_flattened().contains(&&**name);
             return broken(
                 format!("tidy itself has put {}", put.join(", ")),
-                "what others see and do before that put, and which value it replaces",
+                match put.iter().all(is_job) {
+                    true => "what others see and do before that put, and which value it replaces",
+                    false => "who knows of that key: others start a job without a look at it",
+                },
             );
         }
         if let Some(job) = destroyed.first() {

@@ -27,6 +27,22 @@ exercise::edits! {
     // A lease of another TTL, and a number that is not the lease's.
     wrong_ttl: { lease_grant(ttl, None) } => { lease_grant(10, None) };
     wrong_id: { lease: lease.id() } => { lease: lease.ttl() };
+    // A lease with the same number each time, which a service that starts again cannot get.
+    wrong_number: { client.lease_grant(ttl, None) } => {
+        client.lease_grant(ttl, Some(etcd_client::LeaseGrantOptions::new().with_id(
+            key.bytes().fold(7, |id: i64, byte| (id * 31 + i64::from(byte)) % 1_000_000_007),
+        )))
+    };
+    // The lease of the entry that is there, from the run before.
+    wrong_found: { client.lease_grant(ttl, None) } => { client.get(&*key, None) },
+        { let on_lease = PutOptions::new().with_lease(lease.id()); } => {
+            let id = match lease.kvs().first() {
+                Some(kv) => kv.lease(),
+                None => within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await?.id(),
+            };
+            let on_lease = PutOptions::new().with_lease(id);
+        },
+        { lease: lease.id() } => { lease: id };
     // One lease for all services.
     wrong_one: { let lease = } => {
             static FIRST: std::sync::OnceLock<i64> = std::sync::OnceLock::new();

@@ -16,9 +16,9 @@ use edits::*;
 
 answers! {
     solution, mistake, right_get, right_ignore, right_txn, wrong_back, wrong_behind, wrong_create,
-    wrong_delete, wrong_grant, wrong_hope, wrong_id, wrong_lease, wrong_one, wrong_patient,
-    wrong_renews, wrong_revoke, wrong_silent, wrong_spawn, wrong_swallow, wrong_ttl, wrong_twice,
-    wrong_unread,
+    wrong_delete, wrong_found, wrong_grant, wrong_hope, wrong_id, wrong_lease, wrong_number,
+    wrong_one, wrong_patient, wrong_renews, wrong_revoke, wrong_silent, wrong_spawn, wrong_swallow,
+    wrong_ttl, wrong_twice, wrong_unread,
 }
 
 fn main() -> ExitCode {

@@ -36,6 +36,8 @@ exercise::edits! {
     // Ten times are enough for eight clients, but there are others.
     wrong_ten: { loop } => { let mut tries = 0; loop },
         { if response.succeeded() } => { tries += 1; if response.succeeded() || tries == 10 };
+    // What is no number is taken for 0.
+    wrong_zero: { parse()? } => { parse().unwrap_or(0) };
     // No response is taken for: nothing was put.
     wrong_again: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => { let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else { continue }; };

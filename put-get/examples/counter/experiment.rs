@@ -2,6 +2,7 @@
 //!
 //! Repair `yours.rs`, not this file.
 
+use std::cell::Cell;
 use std::io::{Write, stdout};
 use std::ops::Range;
 
@@ -39,6 +40,8 @@ const ROUNDS: usize = 50;
 const MORE: i64 = 10;
 /// After so many requests another program does not add any more. Who gives up sooner has lost an addition.
 const OFTEN: usize = 30;
+/// No number.
+const NONSENSE: &str = "many";
 /// So many requests are enough to add 1 while nobody else writes the counter.
 const ENOUGH: usize = 20;
 
@@ -53,6 +56,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     ensure!(requests > 0, "add has asked etcd for nothing, so nothing was tried");
     alone.judge()?;
     let overtaken = between_others(1..2).await?;
+    add_to_nonsense(&scene).await?;
 
     writeln!(
         stdout(),
@@ -134,7 +138,7 @@ async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
         0 => Ok(unstaged < 3),
         1.. if puts < added => broken(
             format!("{what} ({} were never put)", added - puts),
-            "what etcd's response says, besides that it has come",
+            "how your code knows that its own put has taken place",
         ),
         lost @ 1.. => {
             scene.show(one_loss(&mut counter, key).await?);
@@ -181,11 +185,22 @@ async fn add_between_others(
     put(&mut other, &scene.key("another key"), 0).await?;
     let (mut client, mut wire) = scene.connect_by_wire().await?;
     // The client is dropped with the task. Then the wire returns `None`.
-    let adding = async move { add(scene.answer, &mut client, key).await.or_else(gave_up) };
+    let returned = &Cell::new(false);
+    let adding = async move {
+        add(scene.answer, &mut client, key).await.or_else(gave_up)?;
+        returned.set(true);
+        Ok(())
+    };
     let (mut responses, mut more) = (0, 0);
     let interfere = async {
         // The response is on its way while this happens.
         while let Some(_response) = wire.response(1).await {
+            if returned.get() {
+                return broken(
+                    "add has returned, and etcd responds to it later",
+                    "what your code waits for before it says that it has added",
+                );
+            }
             responses += 1;
             if overtaken.contains(&responses) {
                 let (number, _) = read(&mut other, key).await?;
@@ -212,6 +227,23 @@ async fn add_between_others(
     Ok(Between { responses, more, number })
 }
 
+/// One client adds to what is no number.
+async fn add_to_nonsense(scene: &Scene) -> Result<()> {
+    let key = &*scene.key("counter/nonsense");
+    let mut client = scene.connect().await?;
+    let put = client.put(key, NONSENSE, None);
+    within(REQUEST_TIMEOUT, put).await.context("put failed")?;
+    let said = add(scene.answer, &mut client, key).await;
+    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
+    if said.is_ok() || found.kvs().first().is_none_or(|kv| kv.value() != NONSENSE.as_bytes()) {
+        return broken(
+            format!("the counter said {NONSENSE:?}, and add has added 1 to that"),
+            "what your code does with an error",
+        );
+    }
+    Ok(())
+}
+
 /// What has come of it when one client has added between others.
 struct Between {
     /// How many responses it got.
@@ -233,7 +265,7 @@ impl Between {
             0 if *more > MORE => {
                 broken(what, "how often your code tries, and what it says after that")
             }
-            0 => broken(what, "what etcd's response says, besides that it has come"),
+            0 => broken(what, "how your code knows that its own put has taken place"),
             ..0 => broken(what, "what other programs can do between your requests"),
             _ => broken(what, "what your code writes, and what it does again"),
         }

@@ -33,6 +33,12 @@ exercise::edits! {
         => { found.kvs().first().context("no parcels")?.mod_revision() };
     wrong_largest: { found.header().context("no header")?.revision() }
         => { found.kvs().iter().map(|kv| kv.mod_revision()).max().unwrap_or_default() };
+    // How often the key was put.
+    wrong_version: { let mut revision = 0; } => {
+        let first = GetOptions::new().with_prefix().with_limit(1);
+        let now = within(REQUEST_TIMEOUT, client.get(shelves, Some(first))).await?;
+        let mut revision = now.kvs().first().context("no parcels")?.version();
+    };
     // Off by one.
     wrong_before: { context("no header")?.revision() } => { context("no header")?.revision() - 1 };
     wrong_after: { context("no header")?.revision() } => { context("no header")?.revision() + 1 };

@@ -268,6 +268,9 @@ impl Store {
             let missing_are_moved = self.states[before].iter().zip(last).all(is_moved);
             let look = match missing {
                 0 => "the key with which each page begins",
+                _ if list.is_empty() => {
+                    "which keys your first request asks for, and at which revision"
+                }
                 _ if !ordered => "the moment at which each page is read",
                 _ if responses < PAGES => {
                     "which keys your second request asks for, and when you stop"
