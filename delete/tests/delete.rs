@@ -52,6 +52,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("tidy wrong_prefix", &taken("jobs-old/1, jobs2/1")),
             ("tidy wrong_refused", "broken: it has given up: the job has changed"),
             ("tidy wrong_running", &taken("jobs/6, jobs/7, jobs/8, jobs/9")),
+            ("tidy wrong_still", &says(3, 4)),
             ("tidy wrong_stop", "broken: of 2 jobs that stayed done, 1 are still there"),
             ("tidy wrong_store", left),
             ("tidy wrong_version", "broken: newer values were destroyed: jobs/4"),

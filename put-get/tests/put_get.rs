@@ -48,6 +48,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("counter wrong_later", lost),
             ("counter wrong_lock", overtaken),
             (
+                "counter wrong_look",
+                "broken: the request was late: you added 1, and the counter says 2",
+            ),
+            (
                 "counter wrong_lost",
                 "broken: the connection was lost: you added 1, and the counter says 2",
             ),

@@ -58,14 +58,24 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("reload wrong_list", &missed("v20", "v19")),
             ("reload wrong_now", &missed("v6", "v4")),
             ("reload wrong_older", &older("v6", "v5")),
+            (
+                "reload wrong_patient",
+                "broken: what the network has lost is still waited for after 5s",
+            ),
             ("reload wrong_poll", asks),
             (
                 "reload wrong_prefix",
                 "broken: \"other\" was applied, which is the value of another key",
             ),
+            (
+                "reload wrong_request",
+                "broken: it has given up: watch failed: no answer within 1s (the request may still have \
+                 been carried out)",
+            ),
             ("reload wrong_revision", &older("v4", "v2")),
             ("reload wrong_silence", &missed("v16", "v13")),
             ("reload wrong_spin", "broken: for 5s it has let nothing else run"),
+            ("reload wrong_text", &missed("v10", "v9")),
         ],
     )
 }

@@ -1,3 +1,4 @@
+use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::SocketAddr;
@@ -6,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anyhow::Result;
-use common::{Failover, connect_through, connect_to_through};
+use anyhow::{Context as _, Result};
+use common::{Failover, REQUEST_TIMEOUT, connect_through, connect_to_through};
 use etcd_client::{BalancedChannelBuilder, Channel, Client, Error};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response, Uri};
 use tonic::codegen::{BoxFuture, Service, StdError};
@@ -85,8 +86,16 @@ impl Sent {
 pub struct PausedRequest {
     /// As in [`Sent`].
     name: String,
+    held: Held,
     go: oneshot::Sender<()>,
     response: oneshot::Receiver<PausedResponse>,
+}
+
+/// A request, and the channel that it takes. It is there until it has been sent.
+type Held = Arc<Mutex<Option<(Channel, Request<Body>)>>>;
+
+fn take(held: &Held) -> Option<(Channel, Request<Body>)> {
+    held.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// A response of etcd that the wire has paused. It passes when this is dropped.
@@ -169,6 +178,16 @@ impl PausedRequest {
     pub async fn response(self) -> Option<PausedResponse> {
         let _ = self.go.send(());
         self.response.await.ok()
+    }
+
+    /// Lets the request arrive at etcd although the client has given it up, as when it was on its way for
+    /// long. Waits for etcd's response, which is lost.
+    pub async fn arrive_late(self) -> Result<()> {
+        if let Some((mut channel, request)) = take(&self.held) {
+            let response = timeout(REQUEST_TIMEOUT, channel.call(request)).await;
+            response.ok().and_then(Result::ok).context("a late request has not arrived")?;
+        }
+        Ok(())
     }
 }
 
@@ -254,9 +273,14 @@ impl Service<Request<Body>> for Tapped {
             }
             let (go, may_go) = oneshot::channel();
             let (tell, paused) = oneshot::channel();
+            let held = Arc::new(Mutex::new(Some((channel, request))));
             // Neither fails: an experiment that has ended pauses nothing.
-            let _ = tap.requests.send(PausedRequest { name, go, response: paused });
+            let own = Arc::clone(&held);
+            let _ = tap.requests.send(PausedRequest { name, held: own, go, response: paused });
             let _ = may_go.await;
+            let Some((mut channel, request)) = take(&held) else {
+                return pending().await; // only after the client has given it up
+            };
             let response = channel.call(request).await;
             let (go, may_go) = oneshot::channel();
             if response.is_ok()

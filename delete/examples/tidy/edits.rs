@@ -87,6 +87,20 @@ exercise::edits! {
                 }
             }
         };
+    // No response: looks, and tries again if the job is there. The delete may still come.
+    wrong_still: { .await.context("txn failed")?; } => { .await; let response = match response {
+        Ok(response) => response,
+        Err(error) => {
+            let now = within(REQUEST_TIMEOUT, client.get(job.key(), None)).await?;
+            if now.kvs().is_empty() {
+                return Err(error);
+            }
+            let delete = Txn::new()
+                .when([Compare::mod_revision(job.key(), CompareOp::Equal, job.mod_revision())])
+                .and_then([TxnOp::delete(job.key(), None)]);
+            within(REQUEST_TIMEOUT, client.txn(delete)).await?
+        }
+    }; };
     // Other values than the one that it was asked for.
     wrong_begins: { job.value() == b"done" } => { job.value().starts_with(b"done") };
     wrong_contains: { job.value() == b"done" } => { job.value_str()?.contains("done") };

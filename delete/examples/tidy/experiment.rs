@@ -101,6 +101,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     )?;
     let counted = jobs.run(requests, Fault::Overtaken).await?.0;
     jobs.judge(counted.ok(), &[]).await?;
+    writeln!(stdout(), "4 jobs were done; your request {requests} arrived after your next one")?;
+    let counted = jobs.run(requests, Fault::Late).await?.0;
+    jobs.judge(counted.ok(), &[]).await?;
     held("the jobs that were done are gone, and nothing else")
 }
 
@@ -114,6 +117,8 @@ enum Fault {
     LosesRequest,
     /// It never arrives, and others remove the jobs that are done.
     Overtaken,
+    /// It arrives after the next one.
+    Late,
 }
 
 /// The jobs, and who changes them.
@@ -155,17 +160,26 @@ impl Jobs {
         let tidying = async move { timeout(limit, tidy(answer, &mut client, &folder)).await };
         let interfere = async {
             // What is lost is not dropped before `tidy` has come to an end.
-            if let Fault::LosesRequest | Fault::Overtaken = fault {
+            if let Fault::LosesRequest | Fault::Overtaken | Fault::Late = fault {
                 for _ in 1..nth {
                     wire.response(1).await;
                 }
-                let request = wire.request().await;
+                let Some(request) = wire.request().await else {
+                    return anyhow::Ok((false, (None, None)));
+                };
                 match fault {
                     Fault::Overtaken => self.remove_done().await?,
+                    Fault::Late => {
+                        let next = wire.response(1).await; // none from a client that has given up
+                        request.arrive_late().await?;
+                        drop(next);
+                        wire.open();
+                        return Ok((true, (None, None)));
+                    }
                     _ => self.start_again().await?,
                 }
                 wire.open();
-                return anyhow::Ok((request.is_some(), (request, None)));
+                return Ok((true, (Some(request), None)));
             }
             // etcd's response is on its way while this happens.
             let response = wire.response(nth).await;

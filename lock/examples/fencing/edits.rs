@@ -32,6 +32,19 @@ exercise::edits! {
                 .when([Compare::mod_revision(&*fence, CompareOp::Equal, revision)])
                 .and_then([TxnOp::put(&*fence, token.to_string(), None), TxnOp::put(key, more, None)]);
         };
+    // Right: no response, so it puts the same number once more.
+    right_again: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => { let response = match within(REQUEST_TIMEOUT, client.txn(put.clone())).await {
+            Ok(response) => response,
+            Err(error) => {
+                let now = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
+                let now = now.kvs().first().context("there is no number")?;
+                if now.mod_revision() != kv.mod_revision() {
+                    return Err(error);
+                }
+                within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?
+            }
+        }; };
 
     // Asks just before it writes. The pause comes just after that.
     wrong_alive: { let put = Txn::new().when([guard.is_owner()]) }
@@ -70,6 +83,20 @@ exercise::edits! {
                 }
             };
         };
+    // No response: looks, and adds again if the number is what it was. The write may still come.
+    wrong_look: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => { let response = match within(REQUEST_TIMEOUT, client.txn(put)).await {
+            Ok(response) => response,
+            Err(error) => {
+                let now = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
+                let now = now.kvs().first().context("there is no number")?;
+                if now.mod_revision() != kv.mod_revision() {
+                    return Err(error);
+                }
+                guard.unlock().await?;
+                return Box::pin(add(client, session, lock, key)).await;
+            }
+        }; };
     // No response: the same once more. If etcd refuses that, the first one may have been carried out.
     wrong_same: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => { let response = match within(REQUEST_TIMEOUT, client.txn(put.clone())).await {

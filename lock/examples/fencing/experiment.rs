@@ -92,6 +92,8 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     writeln!(stdout(), "the same, and then its lease ends, and the second adds")?;
     writers.add_with_loss(write, Loss::Request, true).await?;
     writers.add_with_loss(write, Loss::Response, true).await?;
+    writeln!(stdout(), "a write arrives after a request that was sent later")?;
+    writers.add_with_loss(write, Loss::Late, false).await?;
     held(format!("nothing was lost; of {requests} paused writers, etcd refused {refused}"))
 }
 
@@ -125,18 +127,21 @@ fn judge(who: &str, says: bool, has: bool) -> Result<()> {
     }
 }
 
-/// What the network loses.
+/// What the network loses, or keeps for long.
 #[derive(Clone, Copy)]
 enum Loss {
     Request,
     Response,
+    /// The request arrives after the writer's next one.
+    Late,
 }
 
 impl Loss {
     fn what(self) -> &'static str {
         match self {
-            Loss::Request => "write",
-            Loss::Response => "response",
+            Loss::Request => "the write was lost",
+            Loss::Response => "the response was lost",
+            Loss::Late => "the write was late",
         }
     }
 }
@@ -310,6 +315,12 @@ impl Writers {
         let lost = match loss {
             Loss::Request => (Some(request), None),
             Loss::Response => (None, request.response().await),
+            Loss::Late => {
+                let next = timeout(2 * REQUEST_TIMEOUT, self.wire.response(1)).await;
+                request.arrive_late().await?;
+                drop(next);
+                (None, None)
+            }
         };
         if overtaken {
             self.revoke(vec![session.lease()]).await?;
@@ -325,7 +336,7 @@ impl Writers {
         };
         let added = self.read().await?.number - i64::from(overtaken);
         drop(lost); // only now: a lost write may not arrive before
-        let lost = format!("the {} was lost", loss.what());
+        let lost = loss.what();
         match (says?, added) {
             (_, 2..) => broken(
                 format!("{lost}, and it has added {added}"),

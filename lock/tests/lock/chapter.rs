@@ -20,6 +20,7 @@ const NO_FIRST: &str =
 /// Every answer but `yours` and `mistake`, and its verdict.
 const VERDICTS: &[(&str, &str)] = &[
     ("fencing solution", REFUSED),
+    ("fencing right_again", REFUSED),
     ("fencing right_both", REFUSED),
     ("fencing right_drop", "held: nothing was lost; of 3 paused writers, etcd refused 2"),
     ("fencing right_number", "held: nothing was lost; of 4 paused writers, etcd refused 1"),
@@ -36,6 +37,7 @@ const VERDICTS: &[(&str, &str)] = &[
     ("fencing wrong_exists", LOST),
     ("fencing wrong_forget", "broken: a writer that was not paused has not unlocked"),
     ("fencing wrong_lease", "broken: the number is on a lease: when that ends, the number is gone"),
+    ("fencing wrong_look", "broken: the write was late, and it has added 2"),
     ("fencing wrong_more", "broken: the response was lost, and it has added 2"),
     ("fencing wrong_patient", "broken: what the network has lost is still waited for after 3s"),
     (

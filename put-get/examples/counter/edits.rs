@@ -66,6 +66,16 @@ exercise::edits! {
             };
         },
         { TxnOp::put(key, more, None) } => { TxnOp::put(key, more.clone(), None) };
+    // No response: looks, and tries again if the counter is what it was. The put may still come.
+    wrong_look: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => {
+            let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else {
+                let now = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
+                let now = now.kvs().first().context("there is no counter")?;
+                anyhow::ensure!(now.mod_revision() == kv.mod_revision(), "cannot know");
+                continue;
+            };
+        };
     // No response: the same once more. If that is refused, it takes the first time for done.
     wrong_same: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => {

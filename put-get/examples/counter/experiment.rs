@@ -90,6 +90,8 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     if requests > 1 {
         add_with_loss(&scene, 1, Loss::First, false).await?;
     }
+    writeln!(stdout(), "the last request of a client arrives after one that was sent later")?;
+    add_with_loss(&scene, requests, Loss::Late, false).await?;
     held("nothing was lost, and nothing was added twice")
 }
 
@@ -272,7 +274,7 @@ impl Between {
     }
 }
 
-/// What never arrives. With the connection the response is lost, too, and the client learns that at once.
+/// What never arrives, or late. With the connection the response is lost, and the client learns that at once.
 #[derive(PartialEq)]
 enum Loss {
     /// The request, which is the first one of several.
@@ -280,16 +282,19 @@ enum Loss {
     Request,
     Response,
     Connection,
+    /// The request arrives after the client's next one.
+    Late,
 }
 
 /// One client adds, and its request of this number, or the response to it, never arrives. Then another
 /// program may add 1, too.
 async fn add_with_loss(scene: &Scene, nth: usize, loss: Loss, beside: bool) -> Result<()> {
     let what = match loss {
-        Loss::First => "first request",
-        Loss::Request => "request",
-        Loss::Response => "response",
-        Loss::Connection => "connection",
+        Loss::First => "first request was lost",
+        Loss::Request => "request was lost",
+        Loss::Response => "response was lost",
+        Loss::Connection => "connection was lost",
+        Loss::Late => "request was late",
     };
     let key = &*scene.key(&format!("counter/{what}/{beside}"));
     let mut other = create(scene, key).await?;
@@ -301,6 +306,12 @@ async fn add_with_loss(scene: &Scene, nth: usize, loss: Loss, beside: bool) -> R
             wire.response(1).await;
         }
         let lost = match wire.request().await {
+            Some(request) if loss == Loss::Late => {
+                let next = wire.response(1).await; // none from a client that has given up
+                request.arrive_late().await?;
+                drop(next);
+                (None, None)
+            }
             Some(request) if matches!(loss, Loss::Response | Loss::Connection) => {
                 (None, request.response().await)
             }
@@ -325,8 +336,7 @@ async fn add_with_loss(scene: &Scene, nth: usize, loss: Loss, beside: bool) -> R
 
     let (number, _) = read(&mut other, key).await?;
     let added = number - i64::from(beside);
-    let what =
-        format!("the {what} was lost{}", if beside { ", and another program added 1" } else { "" });
+    let what = format!("the {what}{}", if beside { ", and another program added 1" } else { "" });
     match said {
         Err(_) => broken(
             format!("what the network has lost is still waited for after {limit:?}"),

@@ -20,9 +20,9 @@ use edits::*;
 
 answers! {
     solution, mistake, right_else, right_since, right_value, wrong_again, wrong_else, wrong_first,
-    wrong_later, wrong_lock, wrong_lost, wrong_mine, wrong_mutex, wrong_once, wrong_patient,
-    wrong_refused, wrong_same, wrong_silent, wrong_spawn, wrong_store, wrong_ten, wrong_three,
-    wrong_twice, wrong_unread, wrong_version, wrong_zero,
+    wrong_later, wrong_lock, wrong_look, wrong_lost, wrong_mine, wrong_mutex, wrong_once,
+    wrong_patient, wrong_refused, wrong_same, wrong_silent, wrong_spawn, wrong_store, wrong_ten,
+    wrong_three, wrong_twice, wrong_unread, wrong_version, wrong_zero,
 }
 
 fn main() -> ExitCode {

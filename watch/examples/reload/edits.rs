@@ -64,6 +64,22 @@ exercise::edits! {
     wrong_prefix: { .with_fragment() } => { .with_fragment().with_prefix() };
     // Never tries again.
     wrong_end: { is_refusal(&error) } => { true };
+    // Goes on when the stream has ended, but not when a request gets no response.
+    wrong_request: { is_refusal(&error) } => { error.to_string().ends_with(" failed") },
+        { sleep(Duration::from_millis(100)).await; } => { common::reconnect(client).await?; };
+    // No limit: a lost response is waited for for ever.
+    wrong_patient: { within(REQUEST_TIMEOUT, client.watch(key, Some(from))) }
+        => { client.watch(key, Some(from)) };
+    // Compares values as text.
+    wrong_text: { let mut next = 0; } => { let (mut next, mut last) = (0, String::new()); },
+        { follow_from(&mut next, client, key, &mut apply) } => {
+            follow_from(&mut next, client, key, &mut |value: &str| {
+                if value > &*last {
+                    apply(value);
+                    last = value.to_owned();
+                }
+            })
+        };
     // No pause between two attempts.
     wrong_busy: { sleep(Duration::from_millis(100)).await; } => { tokio::task::yield_now().await; };
     // Asks a stream again that has ended, and never waits.

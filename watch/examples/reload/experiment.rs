@@ -18,7 +18,7 @@ use exercise::{
 };
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::follow;
 
@@ -61,6 +61,8 @@ const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 const AWAY: Duration = Duration::from_millis(500);
 /// So many requests are more than an answer needs meanwhile.
 const MANY: usize = 50;
+/// How long the program may wait for a response that is lost.
+const LOST_LIMIT: Duration = Duration::from_secs(5);
 /// How long the program may take to read what has reached it.
 const READING: Duration = Duration::from_millis(50);
 
@@ -71,7 +73,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     picture.timeline.note("etcd", NETWORK);
     let client = connect_to(server.address()).await?;
     let mut store = Store { client, version: 1, before: 1, picture: picture.clone() };
-    let mut stages = Stages::of(10);
+    let mut stages = Stages::of(12);
     store.put(OTHER, "other").await?;
     store.put(KEY, "v1").await?;
 
@@ -179,6 +181,43 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         wire.open();
         let look = "what etcd tells you on a stream, apart from events, and what you do then";
         follower.check(&store, look).await?;
+        stages.pass()?;
+    }
+    // One of the requests with which the program goes on is lost: its first one, or the one after that.
+    for nth in [1, 2] {
+        wire.pause();
+        link.disconnect();
+        scene.timeline.mark("etcd", LOST);
+        let mut what = format!("the connection is lost, {} are put", store.change_twice().await?);
+        if nth == 2 {
+            store.compact().await?;
+            scene.timeline.mark("etcd", COMPACTED);
+            what += ", the history is compacted";
+        }
+        writeln!(stdout(), "{what}, and your request {nth} after that is lost")?;
+        let lost = async {
+            for _ in 1..nth {
+                wire.response(1).await;
+            }
+            wire.request().await
+        };
+        // The program may send fewer requests.
+        if let Ok(Some(lost)) = timeout(REQUEST_TIMEOUT, lost).await {
+            let since = Instant::now();
+            while !lost.is_given_up() {
+                if since.elapsed() > LOST_LIMIT {
+                    return broken(
+                        format!(
+                            "what the network has lost is still waited for after {LOST_LIMIT:?}"
+                        ),
+                        "which of your requests has no limit",
+                    );
+                }
+                sleep(READING).await;
+            }
+        }
+        wire.open();
+        follower.check(&store, "what your code does when a request gets no response").await?;
         stages.pass()?;
     }
     // If it has not found a revision to watch from, it asks again and again.
@@ -315,7 +354,9 @@ impl Follower {
         if !arrived {
             let last = values.last().and_then(|last| last.version);
             let look = match last > Some(store.before) {
-                true => "how many events a response can have",
+                true => {
+                    "how many events a response can have, and which of them your code leaves out"
+                }
                 false => look,
             };
             let has = last.map_or("nothing".to_owned(), |version| format!("v{version}"));
