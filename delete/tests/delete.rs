@@ -9,6 +9,7 @@ fn prints_what_the_readme_shows() -> Result<()> {
 fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     let right = "held: the jobs that were done are gone, and nothing else";
     let left = "broken: of 2 jobs that stayed done, 2 are still there";
+    let one = "broken: of 2 jobs that stayed done, 1 are still there";
     let both = "broken: newer values were destroyed: jobs/2, jobs/4";
     let says = |counted, removed| {
         format!("broken: tidy says that it removed {counted}, etcd has removed {removed}")
@@ -27,6 +28,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("tidy wrong_again", &says(3, 4)),
             ("tidy wrong_all", left),
             ("tidy wrong_back", "broken: tidy itself has put jobs/2, jobs/4"),
+            ("tidy wrong_before", one),
             ("tidy wrong_begins", &taken("jobs/8")),
             ("tidy wrong_below", &taken(&running)),
             ("tidy wrong_case", &taken("jobs/9")),
@@ -54,7 +56,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("tidy wrong_running", &taken("jobs/6, jobs/7, jobs/8, jobs/9")),
             ("tidy wrong_still", &says(3, 4)),
             ("tidy wrong_stop", "broken: of 2 jobs that stayed done, 1 are still there"),
-            ("tidy wrong_store", left),
+            ("tidy wrong_store", one),
             ("tidy wrong_version", "broken: newer values were destroyed: jobs/4"),
         ],
     )

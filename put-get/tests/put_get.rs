@@ -27,7 +27,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
     };
     let all = "held: all 110 parcels, each once, as they lay at one moment";
     let other = "broken: the list has \"no parcel\", which lies on no shelf";
-    let more = "broken: 110 parcels take 11 responses, etcd gave 23, and you ask for more";
+    let more = "broken: 110 parcels take 11 responses, etcd gave 15, and you ask for more";
     testing::exercises(
         include_str!("../README.md"),
         &[
@@ -104,6 +104,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("pages wrong_after", &list(1, 1)),
             ("pages wrong_again", &list(1, 1)),
             ("pages wrong_before", &list(1, 1)),
+            ("pages wrong_each", more),
             ("pages wrong_end", other),
             ("pages wrong_first", &list(1, 0)),
             (
@@ -135,6 +136,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "pages wrong_refused",
                 "broken: a page was refused: the list has 10 parcels, and there is no error",
             ),
+            ("pages wrong_rest", &list(1, 1)),
             ("pages wrong_single", &list(10, 0)),
             ("pages wrong_slash", other),
             ("pages wrong_stop", &list(100, 0)),

@@ -51,6 +51,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("reload wrong_history", &missed("v23", "v21")),
             ("reload wrong_key", asks),
             ("reload wrong_late", &missed("v20", "v19")),
+            ("reload wrong_idle", asks),
             (
                 "reload wrong_limit",
                 "broken: it begins one watch after another, while nothing changes",
@@ -68,11 +69,19 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: \"other\" was applied, which is the value of another key",
             ),
             (
+                "reload wrong_progress",
+                "broken: it sends something on its stream, while nothing changes",
+            ),
+            (
                 "reload wrong_request",
                 "broken: it has given up: watch failed: no answer within 1s (the request may still have \
                  been carried out)",
             ),
             ("reload wrong_revision", &older("v4", "v2")),
+            (
+                "reload wrong_seldom",
+                "broken: it begins one watch after another, while nothing changes",
+            ),
             ("reload wrong_silence", &missed("v16", "v13")),
             ("reload wrong_spin", "broken: for 5s it has let nothing else run"),
             ("reload wrong_text", &missed("v10", "v9")),

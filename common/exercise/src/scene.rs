@@ -52,11 +52,6 @@ impl Scene {
         format!("{}{name}", self.prefix)
     }
 
-    /// Returns the name without the prefix, as the experiment prints it: it is the same at each run.
-    pub fn shown<'a>(&self, key: &'a str) -> &'a str {
-        key.strip_prefix(&self.prefix).unwrap_or(key)
-    }
-
     /// Shows what came after what, if the verdict is *broken*. A later call replaces it, as when a round
     /// is played again.
     pub fn show(&self, steps: Steps) {

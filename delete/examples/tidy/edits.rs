@@ -12,6 +12,9 @@ exercise::edits! {
 
     // The store's revision, in place of the job's.
     wrong_store: { job.mod_revision() } => { jobs.header().context("no header")?.revision() };
+    // Without the last change that the response has.
+    wrong_before: { CompareOp::Equal, job.mod_revision() }
+        => { CompareOp::Less, jobs.header().context("no header")?.revision() };
     // A new value does not change it.
     wrong_create: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
         => { create_revision(job.key(), CompareOp::Equal, job.create_revision()) };

@@ -3,12 +3,17 @@
 //! Repair `yours.rs`, not this file.
 
 use std::io::{Write, stdout};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, DeleteOptions, EventType, WatchOptions};
-use exercise::{Exercise, Scene, Steps, Verdict, broken, counted_round, gave_up, held};
+use etcd_server::Server;
+use exercise::{
+    Exercise, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to, connect_to,
+    counted_round, gave_up, held,
+};
 use tokio::time::timeout;
 
 use crate::tidy;
@@ -53,7 +58,11 @@ const OTHERS: [(&str, &str); 14] = [
 ];
 
 pub async fn run(scene: Scene) -> Result<Verdict> {
-    let mut jobs = Jobs { client: scene.connect().await?, scene, own: Vec::new(), loses: false };
+    // Of its own: nobody else may make the last change.
+    let server = blocking(Server::start).await?;
+    let address = server.address();
+    let client = connect_to(address).await?;
+    let mut jobs = Jobs { client, address, scene, own: Vec::new(), loses: false };
 
     // A fault after the first request, after the second and so on, until `tidy` sends fewer
     // requests, and no fault comes.
@@ -124,6 +133,8 @@ enum Fault {
 /// The jobs, and who changes them.
 struct Jobs {
     client: Client,
+    /// The server's.
+    address: SocketAddr,
     scene: Scene,
     /// The revisions of the experiment's own changes, since all was as it should be.
     own: Vec<i64>,
@@ -135,13 +146,14 @@ impl Jobs {
     /// Begins again.
     async fn prepare(&mut self) -> Result<()> {
         let all = DeleteOptions::new().with_prefix();
-        let delete = self.client.delete(self.scene.key(""), Some(all));
+        let delete = self.client.delete("jobs", Some(all));
         within(REQUEST_TIMEOUT, delete).await.context("delete failed")?;
-        for job in [DONE, AGAIN].as_flattened() {
-            self.put(job, "done").await?;
-        }
         for (key, value) in OTHERS {
             self.put(key, value).await?;
+        }
+        // One of those that stay done is the last change.
+        for job in [AGAIN, DONE].as_flattened() {
+            self.put(job, "done").await?;
         }
         self.own.drain(..self.own.len() - 1);
         Ok(())
@@ -151,13 +163,13 @@ impl Jobs {
     /// returns, and whether there was such a request.
     async fn run(&mut self, nth: usize, fault: Fault) -> Result<(Result<i64>, bool)> {
         self.prepare().await?;
-        let (mut client, mut wire) = self.scene.connect_by_wire().await?;
-        let (answer, folder) = (self.scene.answer, self.scene.key("jobs"));
+        let (mut client, mut wire) = connect_by_wire_to(self.address).await?;
+        let (answer, folder) = (self.scene.answer, "jobs");
         let loses = fault != Fault::StartsAgain;
         self.loses = loses;
         let limit = if loses { 5 * REQUEST_TIMEOUT } else { Duration::MAX };
         // The client is dropped with the task. Then the wire returns `None`.
-        let tidying = async move { timeout(limit, tidy(answer, &mut client, &folder)).await };
+        let tidying = async move { timeout(limit, tidy(answer, &mut client, folder)).await };
         let interfere = async {
             // What is lost is not dropped before `tidy` has come to an end.
             if let Fault::LosesRequest | Fault::Overtaken | Fault::Late = fault {
@@ -216,7 +228,7 @@ impl Jobs {
     }
 
     async fn delete(&mut self, name: &str) -> Result<()> {
-        let delete = self.client.delete(self.scene.key(name), None);
+        let delete = self.client.delete(name, None);
         let response = within(REQUEST_TIMEOUT, delete).await.context("delete failed")?;
         // A delete that finds nothing has the revision of somebody's last change.
         if response.deleted() > 0 {
@@ -226,7 +238,7 @@ impl Jobs {
     }
 
     async fn put(&mut self, name: &str, value: &str) -> Result<i64> {
-        let put = self.client.put(self.scene.key(name), value, None);
+        let put = self.client.put(name, value, None);
         let response = within(REQUEST_TIMEOUT, put).await.context("put failed")?;
         let revision = response.header().context("no header")?.revision();
         self.own.push(revision);
@@ -239,7 +251,7 @@ impl Jobs {
         let from = *self.own.first().context("not prepared")?;
         let end = self.put("jobs/5", "running").await?;
         let all = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(from);
-        let watch = self.client.watch(self.scene.key("jobs"), Some(all));
+        let watch = self.client.watch("jobs", Some(all));
         let mut changes = within(REQUEST_TIMEOUT, watch).await.context("watch failed")?;
 
         let (mut removed, mut destroyed, mut taken, mut put) = (vec![], vec![], vec![], vec![]);
@@ -254,7 +266,7 @@ impl Jobs {
             for event in response.events() {
                 let kv = event.kv().context("no key")?;
                 seen = kv.mod_revision();
-                let name = self.scene.shown(kv.key_str()?).to_owned();
+                let name = kv.key_str()?.to_owned();
                 let is_own = self.own.contains(&seen);
                 let what = match event.event_type() {
                     EventType::Put => format!("put {name} {}", kv.value_str()?),

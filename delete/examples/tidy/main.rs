@@ -19,10 +19,10 @@ use edits::*;
 
 answers! {
     solution, mistake, right_all, right_since, right_value, wrong_again, wrong_all, wrong_back,
-    wrong_begins, wrong_below, wrong_case, wrong_contains, wrong_count, wrong_create, wrong_every,
-    wrong_fresh, wrong_gone, wrong_limit, wrong_look, wrong_mine, wrong_none, wrong_not,
-    wrong_partial, wrong_patient, wrong_prefix, wrong_refused, wrong_running, wrong_still,
-    wrong_stop, wrong_store, wrong_version,
+    wrong_before, wrong_begins, wrong_below, wrong_case, wrong_contains, wrong_count, wrong_create,
+    wrong_every, wrong_fresh, wrong_gone, wrong_limit, wrong_look, wrong_mine, wrong_none,
+    wrong_not, wrong_partial, wrong_patient, wrong_prefix, wrong_refused, wrong_running,
+    wrong_still, wrong_stop, wrong_store, wrong_version,
 }
 
 fn main() -> ExitCode {

@@ -18,7 +18,8 @@ pub async fn register(client: &mut Client, key: String, address: &str, ttl: i64)
 
 pub async fn update(client: &mut Client, entry: &Entry, address: &str) -> Result<()> {
     // A put decides which lease the key is on from now on; without a lease it takes the key off.
-    // `with_ignore_lease`, which keeps the lease of the key, is another right answer.
+    // `with_ignore_lease`, which keeps the lease of the key, is another right answer, as long as no
+    // other run of the service has put the key on a lease of its own.
     let on_lease = PutOptions::new().with_lease(entry.lease);
     within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease)))
         .await

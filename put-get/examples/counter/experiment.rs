@@ -117,7 +117,7 @@ async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
 
         // The first response to each client is paused until etcd has responded to all of them.
         let mut responses = Vec::new();
-        let deadline = Instant::now() + REQUEST_TIMEOUT / 2;
+        let deadline = Instant::now() + REQUEST_TIMEOUT * 4 / 5;
         for wire in &mut wires {
             responses.extend(timeout_at(deadline, wire.response(1)).await.ok().flatten());
         }
@@ -217,7 +217,7 @@ async fn add_between_others(
                         "{ENOUGH} requests have not added 1, and nobody else has written the counter, only \
  other keys"
                     ),
-                    "which of etcd's numbers your code compares, and whose changes it counts",
+                    "which of etcd's numbers your code compares, and how, and whose changes it counts",
                 );
             }
         }

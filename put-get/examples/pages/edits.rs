@@ -80,6 +80,20 @@ exercise::edits! {
                 within(REQUEST_TIMEOUT, client.get(&*next, Some(page))).await?
             }
         }; };
+    // And all pages after it, too.
+    wrong_rest: { client.get(next, Some(page)) } => { client.get(&*next, Some(page)) },
+        { .await.context("get failed")?; } => { .await; let Ok(found) = found else {
+            revision = 0;
+            continue;
+        }; };
+    // Each page twice, to be sure.
+    wrong_each: { .await.context("get failed")?; } => { .await.context("get failed")?;
+            let again = GetOptions::new().with_range(&*end).with_limit(limit).with_revision(revision);
+            if let Some(first) = found.kvs().first() {
+                let again = within(REQUEST_TIMEOUT, client.get(first.key(), Some(again))).await?;
+                anyhow::ensure!(again.kvs().len() == found.kvs().len());
+            }
+        };
     // When etcd has forgotten the revision, it goes on at the newest one, or asks again for ever.
     wrong_forgotten: { client.get(next, Some(page)) } => { client.get(&*next, Some(page)) },
         { .await.context("get failed")?; } => { .await; let found = match found {

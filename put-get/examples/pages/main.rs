@@ -18,9 +18,9 @@ use edits::*;
 
 answers! {
     solution, mistake, right_back, right_first, right_full, right_over, right_retry, wrong_after,
-    wrong_again, wrong_before, wrong_end, wrong_first, wrong_forever, wrong_forgotten,
+    wrong_again, wrong_before, wrong_each, wrong_end, wrong_first, wrong_forever, wrong_forgotten,
     wrong_increment, wrong_keys, wrong_largest, wrong_last, wrong_max, wrong_more, wrong_newest,
-    wrong_over, wrong_partial, wrong_patient, wrong_prefix, wrong_refused, wrong_single,
+    wrong_over, wrong_partial, wrong_patient, wrong_prefix, wrong_refused, wrong_rest, wrong_single,
     wrong_slash, wrong_stop, wrong_version, wrong_whole,
 }
 

@@ -17,6 +17,29 @@ exercise::edits! {
     // Gives up a watch on which nothing comes.
     wrong_limit: { within(NO_LIMIT, stream.message()).await? }
         => { within(REQUEST_TIMEOUT, stream.message()).await? };
+    // The same, later. Or a get in between, or a question on the stream.
+    wrong_seldom: { within(NO_LIMIT, stream.message()).await? }
+        => { within(Duration::from_secs(4), stream.message()).await? };
+    wrong_idle: { within(NO_LIMIT, stream.message()).await? } => {
+            loop {
+                match within(Duration::from_secs(5), stream.message()).await {
+                    Err(error) if error.to_string().starts_with("no answer") => {
+                        let _ = within(REQUEST_TIMEOUT, client.get(key, None)).await;
+                    }
+                    message => break message?,
+                }
+            }
+        };
+    wrong_progress: { within(NO_LIMIT, stream.message()).await? } => {
+            loop {
+                match within(Duration::from_millis(500), stream.message()).await {
+                    Err(error) if error.to_string().starts_with("no answer") => {
+                        let _ = stream.request_progress().await;
+                    }
+                    message => break message?,
+                }
+            }
+        };
     // The revision of the first watch, each time.
     wrong_revision: { *next = kv.mod_revision() + 1; } => {};
     // From now on, when the stream has ended.

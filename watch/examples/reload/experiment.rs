@@ -13,7 +13,7 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::Client;
 use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, Scene, Sent, Sign, Stages, Timeline, Verdict, blocking, broken, check_running,
+    Exercise, Scene, Sent, Sign, Stages, Timeline, Verdict, Wire, blocking, broken, check_running,
     connect_by_wire_to, connect_to, held,
 };
 use tokio::sync::watch;
@@ -53,14 +53,16 @@ const OLDER: Sign = Sign('░', '.', "has an older one");
 
 /// How long a newer value may wait. An event from the past takes a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// For how long nothing changes, so that nobody has to ask.
-const QUIET: Duration = Duration::from_millis(2500);
+/// For how long nothing changes, so that nobody has to ask: first, and at the end.
+const QUIET: Duration = Duration::from_millis(1500);
+const LONG_QUIET: Duration = Duration::from_millis(5500);
 /// How long an older value may take to follow a newer one, if the program asks for it.
 const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 /// How long the server is away, while the program tries to reach it.
 const AWAY: Duration = Duration::from_millis(500);
 /// So many requests are more than an answer needs meanwhile.
 const MANY: usize = 50;
+const GET_OR_WATCH: [&str; 2] = ["Range", "Watch"];
 /// How long the program may wait for a response that is lost.
 const LOST_LIMIT: Duration = Duration::from_secs(5);
 /// How long the program may take to read what has reached it.
@@ -73,7 +75,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     picture.timeline.note("etcd", NETWORK);
     let client = connect_to(server.address()).await?;
     let mut store = Store { client, version: 1, before: 1, picture: picture.clone() };
-    let mut stages = Stages::of(12);
+    let mut stages = Stages::of(10);
     store.put(OTHER, "other").await?;
     store.put(KEY, "v1").await?;
 
@@ -108,7 +110,16 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     follower.check_arrival(arrived, &store, gap).await?;
     stages.pass()?;
     follower.check_live(&mut store).await?;
+    // Nothing on the stream either, which is no request of its own.
+    link.pause_requests();
     follower.sent.check_quiet(QUIET).await?;
+    if link.has_paused() {
+        return broken(
+            "it sends something on its stream, while nothing changes",
+            "whether etcd tells you of a change when nobody asks",
+        );
+    }
+    link.mend();
     stages.pass()?;
 
     let before = wire.sent().count_all();
@@ -126,8 +137,11 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     // The first request of the old client could use the connection that is gone.
     store.client = connect_to(server.address()).await?;
     let two = store.change_twice().await?;
-    writeln!(stdout(), "the server is restarted, and {two} are put before you are back")?;
-    wire.open();
+    writeln!(
+        stdout(),
+        "the server is restarted, {two} are put before you are back, and your next request is lost"
+    )?;
+    lose(&mut wire, 1).await?;
     let end = "what happens between the end of your stream and your next watch";
     follower.check(&store, end).await?;
     stages.pass()?;
@@ -154,8 +168,8 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
 
     // Then the history is compacted as well, and the value changes right after the program's first,
-    // second or third request, or not at all.
-    for nth in [1, 2, 3, 0] {
+    // second or third request, or the second one is lost.
+    for (nth, is_lost) in [(1, false), (2, false), (3, false), (2, true)] {
         store.change().await?;
         let one = store.newest();
         follower.arrives(&store).await; // as an event, so that it knows where to go on
@@ -169,7 +183,10 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
             stdout(),
             "{one} is put, the connection is lost, {two} are put, and the history is compacted"
         )?;
-        if nth > 0 {
+        if is_lost {
+            writeln!(stdout(), "your request {nth} after that is lost")?;
+            lose(&mut wire, nth).await?;
+        } else {
             // The program may send fewer requests.
             let response = timeout(REQUEST_TIMEOUT, wire.response(nth)).await.ok().flatten();
             if response.is_some() {
@@ -183,47 +200,34 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         follower.check(&store, look).await?;
         stages.pass()?;
     }
-    // One of the requests with which the program goes on is lost: its first one, or the one after that.
-    for nth in [1, 2] {
-        wire.pause();
-        link.disconnect();
-        scene.timeline.mark("etcd", LOST);
-        let mut what = format!("the connection is lost, {} are put", store.change_twice().await?);
-        if nth == 2 {
-            store.compact().await?;
-            scene.timeline.mark("etcd", COMPACTED);
-            what += ", the history is compacted";
-        }
-        writeln!(stdout(), "{what}, and your request {nth} after that is lost")?;
-        let lost = async {
-            for _ in 1..nth {
-                wire.response(1).await;
-            }
-            wire.request().await
-        };
-        // The program may send fewer requests.
-        if let Ok(Some(lost)) = timeout(REQUEST_TIMEOUT, lost).await {
-            let since = Instant::now();
-            while !lost.is_given_up() {
-                if since.elapsed() > LOST_LIMIT {
-                    return broken(
-                        format!(
-                            "what the network has lost is still waited for after {LOST_LIMIT:?}"
-                        ),
-                        "which of your requests has no limit",
-                    );
-                }
-                sleep(READING).await;
-            }
-        }
-        wire.open();
-        follower.check(&store, "what your code does when a request gets no response").await?;
-        stages.pass()?;
-    }
     // If it has not found a revision to watch from, it asks again and again.
-    follower.sent.check_quiet(QUIET).await?;
+    follower.sent.check_quiet(LONG_QUIET).await?;
     follower.check_live(&mut store).await?;
     held("the newest value was applied each time, and nothing twice")
+}
+
+/// Loses the program's `nth` get or watch from now on, counted from 1. It may send fewer.
+async fn lose(wire: &mut Wire, nth: usize) -> Result<()> {
+    let get_or_watch = async {
+        for _ in 1..nth {
+            wire.request_to(&GET_OR_WATCH).await?.response().await;
+        }
+        wire.request_to(&GET_OR_WATCH).await
+    };
+    if let Ok(Some(lost)) = timeout(REQUEST_TIMEOUT, get_or_watch).await {
+        let since = Instant::now();
+        while !lost.is_given_up() {
+            if since.elapsed() > LOST_LIMIT {
+                return broken(
+                    format!("what the network has lost is still waited for after {LOST_LIMIT:?}"),
+                    "which of your requests has no limit",
+                );
+            }
+            sleep(READING).await;
+        }
+    }
+    wire.open();
+    Ok(())
 }
 
 /// The value in etcd: v1, v2 and so on.

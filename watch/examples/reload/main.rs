@@ -19,8 +19,9 @@ use edits::*;
 answers! {
     solution, mistake, right_list, right_ring, right_watch, wrong_again, wrong_busy,
     wrong_confirmed, wrong_drop, wrong_early, wrong_end, wrong_event, wrong_header, wrong_history,
-    wrong_key, wrong_late, wrong_limit, wrong_list, wrong_now, wrong_older, wrong_patient,
-    wrong_poll, wrong_prefix, wrong_request, wrong_revision, wrong_silence, wrong_spin, wrong_text,
+    wrong_idle, wrong_key, wrong_late, wrong_limit, wrong_list, wrong_now, wrong_older,
+    wrong_patient, wrong_poll, wrong_prefix, wrong_progress, wrong_request, wrong_revision,
+    wrong_seldom, wrong_silence, wrong_spin, wrong_text,
 }
 
 fn main() -> ExitCode {
