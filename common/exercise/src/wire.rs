@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use common::{Failover, REQUEST_TIMEOUT, connect_through, connect_to_through};
 use etcd_client::{BalancedChannelBuilder, Channel, Client, Error};
+use etcd_server::Proxy;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tonic::body::Body;
@@ -30,6 +31,9 @@ pub struct Wire {
     sent: Sent,
 }
 
+/// As in [`Sent`].
+const GET_OR_WATCH: [&str; 2] = ["Range", "Watch"];
+
 /// The names of all requests that a client has sent, as in etcd's API: `Range` is a get, and then there
 /// are `Put`, `Watch` and so on. What goes over an open stream is no request of its own.
 #[derive(Clone, Default)]
@@ -46,11 +50,13 @@ impl Sent {
         self.with(|names| names.len())
     }
 
-    /// Checks for so long that nobody asks while nothing changes. Returns *broken* if somebody does.
-    pub async fn check_quiet(&self, time: Duration) -> Result<()> {
-        let before = ["Range", "Watch"].map(|name| self.count(name));
-        sleep(time).await;
-        let [gets, watches] = ["Range", "Watch"].map(|name| self.count(name));
+    /// Checks for 1.5 s that nobody sends anything through this link while nothing changes, not even on a
+    /// stream; without a link, for 5.5 s that nobody gets or begins to watch. Returns *broken* if somebody does.
+    pub async fn check_quiet(&self, link: Option<&Proxy>) -> Result<()> {
+        let before = GET_OR_WATCH.map(|name| self.count(name));
+        link.inspect(|link| link.pause_requests());
+        sleep(Duration::from_millis(if link.is_some() { 1500 } else { 5500 })).await;
+        let [gets, watches] = GET_OR_WATCH.map(|name| self.count(name));
         if gets > before[0] {
             return broken(
                 "it sends one get after another, while nothing changes",
@@ -62,6 +68,15 @@ impl Sent {
                 "it begins one watch after another, while nothing changes",
                 "for how long your code waits for the next event",
             );
+        }
+        if let Some(link) = link {
+            if link.has_paused() {
+                return broken(
+                    "it sends something on its stream, while nothing changes",
+                    "whether etcd tells you of a change when nobody asks",
+                );
+            }
+            link.mend();
         }
         Ok(())
     }
@@ -147,6 +162,28 @@ impl Wire {
                 return response;
             }
         }
+    }
+
+    /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the wire. The client may send
+    /// fewer, until the [`REQUEST_TIMEOUT`]. Returns *broken* if it waits for the response for more than 5 s.
+    pub async fn lose(&mut self, nth: usize) -> Result<()> {
+        const LIMIT: Duration = Duration::from_secs(5);
+        let get_or_watch = async {
+            for _ in 1..nth {
+                self.request_to(&GET_OR_WATCH).await?.response().await;
+            }
+            self.request_to(&GET_OR_WATCH).await
+        };
+        if let Ok(Some(mut lost)) = timeout(REQUEST_TIMEOUT, get_or_watch).await
+            && timeout(LIMIT, lost.go.closed()).await.is_err()
+        {
+            return broken(
+                format!("what the network has lost is still waited for after {LIMIT:?}"),
+                "which of your requests has no limit",
+            );
+        }
+        self.open();
+        Ok(())
     }
 
     /// Returns the names of the requests, those of the future too.

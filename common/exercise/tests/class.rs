@@ -133,6 +133,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("roster wrong_merge", "broken: finn has gone, and is on the board 3s later"),
             ("roster wrong_failed", missing),
             ("roster wrong_begins", compacted),
+            (
+                "roster wrong_busy",
+                "broken: the server was away for 500ms, and it sent more than 50 requests",
+            ),
             ("roster wrong_delete", "broken: carla has \"\" on the board, which nobody has put"),
             ("roster wrong_empty", missing),
             (
@@ -152,8 +156,18 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("roster wrong_history", quiet),
             ("roster wrong_key", "broken: a change was missed: 3s later emma is not on the board"),
             ("roster wrong_newest", quiet),
+            (
+                "roster wrong_patient",
+                "broken: what the network has lost is still waited for after 5s",
+            ),
             ("roster wrong_poll", quiet),
+            (
+                "roster wrong_request",
+                "broken: it has given up: get failed: no answer within 1s (the request may still have \
+                 been carried out)",
+            ),
             ("roster wrong_resume", gap),
+            ("roster wrong_seldom", quiet),
             ("roster wrong_silence", compacted),
             ("roster wrong_stays", "broken: carla has gone, and is on the board 3s later"),
         ],

@@ -10,6 +10,11 @@ exercise::edits! {
         => { use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp}; };
     // Right: a guard that is dropped unlocks.
     right_drop: { guard.unlock().await?; } => { drop(guard); };
+    // Right: nobody has written it since we have the lock, as who gets the lock later has a larger token.
+    right_less: { [guard.is_owner()] }
+        => { [Compare::mod_revision(key, CompareOp::Less, guard.token())] },
+        { use etcd_client::{Client, Txn, TxnOp}; }
+        => { use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp}; };
     // Right: both.
     right_both: { [guard.is_owner()] }
         => { [guard.is_owner(), Compare::mod_revision(key, CompareOp::Equal, kv.mod_revision())] },
@@ -131,6 +136,13 @@ exercise::edits! {
                 .when([Compare::value(&*fence, CompareOp::Less, &*token)])
                 .and_then([TxnOp::put(&*fence, &*token, None), TxnOp::put(key, more, None)]);
         };
+    // What is no number is taken for 0.
+    wrong_zero: { parse()? } => { parse().unwrap_or(0) };
+    // Less than what it is to be, as text.
+    wrong_less: { [guard.is_owner()] } => { [Compare::value(key, CompareOp::Less, &*more)] },
+        { TxnOp::put(key, more, None) } => { TxnOp::put(key, &*more, None) },
+        { use etcd_client::{Client, Txn, TxnOp}; }
+        => { use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp}; };
     // The condition is always true.
     wrong_exists: { [guard.is_owner()] }
         => { [etcd_client::Compare::version(key, etcd_client::CompareOp::Greater, 0)] };

@@ -38,6 +38,10 @@ pub const EXERCISE: Exercise = Exercise {
 
 const LOCK: &str = "lock";
 const KEY: &str = "number";
+/// The number before anybody adds to it. As text, 10 comes before 9.
+const NUMBER: i64 = 9;
+/// No number.
+const NONSENSE: &str = "many";
 
 const ALONE: &str = "a writer that was not paused";
 const TWO_DIGITS: &str = "a writer that was not paused, with a token of two digits,";
@@ -51,12 +55,14 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let client = connect_to(server.address()).await?;
     let (paused, wire) = connect_by_wire_to(server.address()).await?;
     let mut writers = Writers { client, paused, wire, answer: scene.answer };
-    writers.put_zero().await?;
+    writers.put_number().await?;
     // If that works, it is not worth a line.
     round(async |_| writers.add_alone(ALONE).await).await?;
     // Fencing tokens are revisions. The next one is larger, and as text it is smaller: 10 comes before 9.
-    while writers.put_zero().await? < 9 {}
+    while writers.put_number().await? < 9 {}
     let write = counted_round(async |_| writers.add_alone(TWO_DIGITS).await).await?;
+
+    writers.add_to_nonsense().await?;
 
     writeln!(stdout(), "two writers add 1 to a number, each under the same lock")?;
     writeln!(
@@ -228,11 +234,27 @@ impl Writers {
         Ok(write)
     }
 
+    /// Lets the second writer add to what is no number.
+    async fn add_to_nonsense(&mut self) -> Result<()> {
+        self.put(NONSENSE).await?;
+        let session = Session::open(&self.client, TTL).await?;
+        let said = self.start(&self.client, session).await?;
+        let found = within(REQUEST_TIMEOUT, self.client.get(KEY, None)).await?;
+        let is_left = found.kvs().first().is_some_and(|kv| kv.value() == NONSENSE.as_bytes());
+        if said.is_ok() || !is_left {
+            return broken(
+                format!("the number was {NONSENSE:?}, and add has added 1 to that"),
+                "what your code does with an error",
+            );
+        }
+        Ok(())
+    }
+
     /// Pauses the first writer before the `nth` of its requests, counted from 1, and then lets the
     /// second one add. With `again`, its lease ends in any case, and the second also adds before each
     /// later request. Returns `None` if the first sends fewer requests.
     async fn add_paused(&mut self, nth: usize, again: bool) -> Result<Option<Paused>> {
-        self.put_zero().await?;
+        self.put_number().await?;
         let before = self.read().await?;
         let (mut first, session) = self.start_first().await?;
         let (mut steps, mut requests, mut adds) = (Steps::default(), 0, 0);
@@ -306,7 +328,7 @@ impl Writers {
     /// The request of this number, counted from 1, or the response to it, never arrives. Then the first
     /// writer may also lose its lease, and the second one adds.
     async fn add_with_loss(&mut self, write: usize, loss: Loss, overtaken: bool) -> Result<()> {
-        self.put_zero().await?;
+        self.put_number().await?;
         let (first, session) = self.start_first().await?;
         for _ in 1..write {
             self.wire.response(1).await;
@@ -334,7 +356,7 @@ impl Writers {
                 "which of your requests has no limit, or why your code tries again",
             );
         };
-        let added = self.read().await?.number - i64::from(overtaken);
+        let added = self.read().await?.number - NUMBER - i64::from(overtaken);
         drop(lost); // only now: a lost write may not arrive before
         let lost = loss.what();
         match (says?, added) {
@@ -362,9 +384,13 @@ impl Writers {
         Ok(())
     }
 
-    /// Returns the revision.
-    async fn put_zero(&mut self) -> Result<i64> {
-        let put = self.client.put(KEY, "0", None);
+    /// Begins again. Returns the revision.
+    async fn put_number(&mut self) -> Result<i64> {
+        self.put(&NUMBER.to_string()).await
+    }
+
+    async fn put(&mut self, value: &str) -> Result<i64> {
+        let put = self.client.put(KEY, value, None);
         let response = within(REQUEST_TIMEOUT, put).await.context("put failed")?;
         Ok(response.header().context("no header")?.revision())
     }

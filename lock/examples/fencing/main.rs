@@ -17,10 +17,10 @@ use std::process::ExitCode;
 use edits::*;
 
 answers! {
-    solution, mistake, right_again, right_both, right_drop, right_number, right_token, wrong_alive,
-    wrong_anyway, wrong_asks, wrong_early, wrong_else, wrong_error, wrong_exists, wrong_forget,
-    wrong_lease, wrong_look, wrong_more, wrong_patient, wrong_same, wrong_sure, wrong_text,
-    wrong_true, wrong_unlock, wrong_unlocked, wrong_unsure,
+    solution, mistake, right_again, right_both, right_drop, right_less, right_number, right_token,
+    wrong_alive, wrong_anyway, wrong_asks, wrong_early, wrong_else, wrong_error, wrong_exists,
+    wrong_forget, wrong_lease, wrong_less, wrong_look, wrong_more, wrong_patient, wrong_same,
+    wrong_sure, wrong_text, wrong_true, wrong_unlock, wrong_unlocked, wrong_unsure, wrong_zero,
 }
 
 fn main() -> ExitCode {

@@ -23,6 +23,7 @@ const VERDICTS: &[(&str, &str)] = &[
     ("fencing right_again", REFUSED),
     ("fencing right_both", REFUSED),
     ("fencing right_drop", "held: nothing was lost; of 3 paused writers, etcd refused 2"),
+    ("fencing right_less", REFUSED),
     ("fencing right_number", "held: nothing was lost; of 4 paused writers, etcd refused 1"),
     ("fencing right_token", "held: nothing was lost; of 5 paused writers, etcd refused 3"),
     ("fencing wrong_alive", LOST),
@@ -37,6 +38,7 @@ const VERDICTS: &[(&str, &str)] = &[
     ("fencing wrong_exists", LOST),
     ("fencing wrong_forget", "broken: a writer that was not paused has not unlocked"),
     ("fencing wrong_lease", "broken: the number is on a lease: when that ends, the number is gone"),
+    ("fencing wrong_less", "broken: a writer that was not paused says that it has not added"),
     ("fencing wrong_look", "broken: the write was late, and it has added 2"),
     ("fencing wrong_more", "broken: the response was lost, and it has added 2"),
     ("fencing wrong_patient", "broken: what the network has lost is still waited for after 3s"),
@@ -91,6 +93,7 @@ const VERDICTS: &[(&str, &str)] = &[
     ("leader wrong_term", "broken: the second has stopped leading, and nothing had happened"),
     ("leader wrong_ttl", NO_SECOND),
     ("leader wrong_turns", "broken: the first has stopped leading, and nothing had happened"),
+    ("fencing wrong_zero", "broken: the number was \"many\", and add has added 1 to that"),
 ];
 
 #[test]

@@ -13,12 +13,12 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::Client;
 use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, Scene, Sent, Sign, Stages, Timeline, Verdict, Wire, blocking, broken, check_running,
+    Exercise, Scene, Sent, Sign, Stages, Timeline, Verdict, blocking, broken, check_running,
     connect_by_wire_to, connect_to, held,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::follow;
 
@@ -53,18 +53,12 @@ const OLDER: Sign = Sign('░', '.', "has an older one");
 
 /// How long a newer value may wait. An event from the past takes a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// For how long nothing changes, so that nobody has to ask: first, and at the end.
-const QUIET: Duration = Duration::from_millis(1500);
-const LONG_QUIET: Duration = Duration::from_millis(5500);
 /// How long an older value may take to follow a newer one, if the program asks for it.
 const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 /// How long the server is away, while the program tries to reach it.
 const AWAY: Duration = Duration::from_millis(500);
 /// So many requests are more than an answer needs meanwhile.
 const MANY: usize = 50;
-const GET_OR_WATCH: [&str; 2] = ["Range", "Watch"];
-/// How long the program may wait for a response that is lost.
-const LOST_LIMIT: Duration = Duration::from_secs(5);
 /// How long the program may take to read what has reached it.
 const READING: Duration = Duration::from_millis(50);
 
@@ -110,16 +104,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     follower.check_arrival(arrived, &store, gap).await?;
     stages.pass()?;
     follower.check_live(&mut store).await?;
-    // Nothing on the stream either, which is no request of its own.
-    link.pause_requests();
-    follower.sent.check_quiet(QUIET).await?;
-    if link.has_paused() {
-        return broken(
-            "it sends something on its stream, while nothing changes",
-            "whether etcd tells you of a change when nobody asks",
-        );
-    }
-    link.mend();
+    follower.sent.check_quiet(Some(&link)).await?;
     stages.pass()?;
 
     let before = wire.sent().count_all();
@@ -141,7 +126,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         stdout(),
         "the server is restarted, {two} are put before you are back, and your next request is lost"
     )?;
-    lose(&mut wire, 1).await?;
+    wire.lose(1).await?;
     let end = "what happens between the end of your stream and your next watch";
     follower.check(&store, end).await?;
     stages.pass()?;
@@ -185,7 +170,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         )?;
         if is_lost {
             writeln!(stdout(), "your request {nth} after that is lost")?;
-            lose(&mut wire, nth).await?;
+            wire.lose(nth).await?;
         } else {
             // The program may send fewer requests.
             let response = timeout(REQUEST_TIMEOUT, wire.response(nth)).await.ok().flatten();
@@ -201,33 +186,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         stages.pass()?;
     }
     // If it has not found a revision to watch from, it asks again and again.
-    follower.sent.check_quiet(LONG_QUIET).await?;
+    follower.sent.check_quiet(None).await?;
     follower.check_live(&mut store).await?;
     held("the newest value was applied each time, and nothing twice")
-}
-
-/// Loses the program's `nth` get or watch from now on, counted from 1. It may send fewer.
-async fn lose(wire: &mut Wire, nth: usize) -> Result<()> {
-    let get_or_watch = async {
-        for _ in 1..nth {
-            wire.request_to(&GET_OR_WATCH).await?.response().await;
-        }
-        wire.request_to(&GET_OR_WATCH).await
-    };
-    if let Ok(Some(lost)) = timeout(REQUEST_TIMEOUT, get_or_watch).await {
-        let since = Instant::now();
-        while !lost.is_given_up() {
-            if since.elapsed() > LOST_LIMIT {
-                return broken(
-                    format!("what the network has lost is still waited for after {LOST_LIMIT:?}"),
-                    "which of your requests has no limit",
-                );
-            }
-            sleep(READING).await;
-        }
-    }
-    wire.open();
-    Ok(())
 }
 
 /// The value in etcd: v1, v2 and so on.

@@ -37,6 +37,17 @@ exercise::edits! {
     wrong_folder: { let below } => { let class = class.trim_end_matches('/'); let below };
     // Does not look whether etcd has cancelled the watch.
     wrong_silence: { ensure!(!response.canceled(), "the watch was cancelled"); } => {};
+    // Goes on when the stream has ended, but not when a request gets no response.
+    wrong_request: { is_refusal(&error) } => { error.to_string().ends_with(" failed") },
+        { sleep(Duration::from_millis(100)).await; } => { common::reconnect(client).await?; };
+    // No limit: a lost response is waited for for ever.
+    wrong_patient: { within(REQUEST_TIMEOUT, client.get(class, Some(below))) }
+        => { client.get(class, Some(below)) };
+    // A new list every few seconds.
+    wrong_seldom: { within(NO_LIMIT, stream.message()).await? }
+        => { within(Duration::from_secs(4), stream.message()).await? };
+    // No pause between two attempts.
+    wrong_busy: { sleep(Duration::from_millis(100)).await; } => { tokio::task::yield_now().await; };
     // Never tries again.
     wrong_end: { is_refusal(&error) } => { true };
     // No watch at all.

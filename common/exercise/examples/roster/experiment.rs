@@ -58,12 +58,12 @@ const COME_AND_GO: [&str; 12] =
 
 /// How long a change may take until it is on the board. An event from the past takes a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// For how long nothing changes, so that nobody has to ask.
-const QUIET: Duration = Duration::from_millis(1500);
 /// How long something older may take to follow what is new.
 const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 /// How long the server is away, while the board tries to reach it.
 const AWAY: Duration = Duration::from_millis(500);
+/// So many requests are more than a board needs meanwhile.
+const MANY: usize = 50;
 
 pub async fn run(scene: Scene) -> Result<Verdict> {
     let mut server = blocking(Server::start).await?;
@@ -113,30 +113,43 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let change = class.change().await?;
     writeln!(stdout(), "{change}, while nothing else happens")?;
     screen.check(&class, "what your code does with an event").await?;
-    screen.sent.check_quiet(QUIET).await?;
+    screen.sent.check_quiet(Some(&link)).await?;
     stages.pass()?;
 
+    let before = wire.sent().count_all();
     server.kill()?;
     sleep(AWAY).await;
+    if wire.sent().count_all() - before > MANY {
+        return broken(
+            format!("the server was away for {AWAY:?}, and it sent more than {MANY} requests"),
+            "how long your code waits between two attempts",
+        );
+    }
     wire.pause();
     server = blocking(move || server.restart().map(|()| server)).await?;
     // The first request of the old client could use the connection that is gone.
     class.client = connect_to(server.address()).await?;
     let change = class.change().await?;
-    writeln!(stdout(), "the server is restarted; {change} before you are back")?;
-    wire.open();
+    writeln!(
+        stdout(),
+        "the server is restarted; {change} before you are back, and your next request is lost"
+    )?;
+    wire.lose(1).await?;
     screen.check(&class, "what your code does when its stream or a request has ended").await?;
     stages.pass()?;
 
     // The history is compacted as well, and then once more right after the first, second or third request,
-    // or not.
-    for nth in [1, 2, 3, 0] {
+    // or the second one is lost.
+    for (nth, is_lost) in [(1, false), (2, false), (3, false), (2, true)] {
         wire.pause();
         link.disconnect();
         let change = class.change().await?;
         class.compact().await?;
         writeln!(stdout(), "the connection is lost, {change}, and the history is compacted")?;
-        if nth > 0 {
+        if is_lost {
+            writeln!(stdout(), "your request {nth} after that is lost")?;
+            wire.lose(nth).await?;
+        } else {
             // The board may send fewer requests.
             let response = timeout(REQUEST_TIMEOUT, wire.response(nth)).await.ok().flatten();
             if response.is_some() {
@@ -151,7 +164,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         stages.pass()?;
     }
     // If it has not found a revision to watch from, it asks again and again.
-    screen.sent.check_quiet(QUIET).await?;
+    screen.sent.check_quiet(None).await?;
 
     class.end().await?;
     writeln!(stdout(), "the class is over: all its keys are deleted in one request")?;

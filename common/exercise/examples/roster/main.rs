@@ -17,10 +17,10 @@ use std::process::ExitCode;
 use edits::*;
 
 answers! {
-    solution, mistake, right_bell, right_resume, right_late, right_same, wrong_begins, wrong_delete,
-    wrong_empty, wrong_end, wrong_resume, wrong_event, wrong_failed, wrong_first, wrong_folder,
-    wrong_history, wrong_key, wrong_merge, wrong_newest, wrong_now, wrong_poll, wrong_silence,
-    wrong_stays,
+    solution, mistake, right_bell, right_late, right_resume, right_same, wrong_begins, wrong_busy,
+    wrong_delete, wrong_empty, wrong_end, wrong_event, wrong_failed, wrong_first, wrong_folder,
+    wrong_history, wrong_key, wrong_merge, wrong_newest, wrong_now, wrong_patient, wrong_poll,
+    wrong_request, wrong_resume, wrong_seldom, wrong_silence, wrong_stays,
 }
 
 fn main() -> ExitCode {
