@@ -67,6 +67,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: the network has been back for 3s, and it is not registered again",
             ),
             ("heartbeat wrong_swallow", put),
+            ("heartbeat wrong_thread", "broken: for 1.5s it has let nothing else run"),
             (
                 "heartbeat wrong_two",
                 "broken: the entry was put again while nothing happened, which wakes all that watch it",

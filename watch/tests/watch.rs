@@ -83,7 +83,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
                 "broken: it begins one watch after another, while nothing changes",
             ),
             ("reload wrong_silence", &missed("v16", "v13")),
-            ("reload wrong_spin", "broken: for 5s it has let nothing else run"),
+            ("reload wrong_spin", "broken: for 1.5s it has let nothing else run"),
             ("reload wrong_text", &missed("v10", "v9")),
         ],
     )

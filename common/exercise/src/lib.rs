@@ -25,7 +25,7 @@ use std::env;
 use std::io::{Write, stdout};
 use std::process::{ExitCode, exit};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -51,8 +51,11 @@ use report::Report;
 /// How long an experiment may take: 28 s.
 const LIMIT: Duration = Duration::from_secs(28);
 
-/// How long an answer may keep the thread for itself: 5 s.
-const ALONE_LIMIT: Duration = Duration::from_secs(5);
+/// For how long the machine may stand still while an answer is *broken*: 0.5 s.
+const STILL_LIMIT: Duration = Duration::from_millis(500);
+
+/// For how much longer than not an answer may keep the thread for itself: 1.5 s.
+const ALONE_LIMIT: Duration = Duration::from_millis(1500);
 
 /// An exercise, without its experiment.
 pub struct Exercise {
@@ -137,7 +140,8 @@ where
 {
     // A task of its own, so that the keys are removed also if an answer panics.
     let tasks = LocalSet::new();
-    tasks.spawn_local(end_if_blocked());
+    let stood_still = Arc::new(AtomicU64::new(0));
+    tasks.spawn_local(end_if_blocked(Arc::clone(&stood_still)));
     let task = tasks.spawn_local(experiment(scene.clone()));
     let verdict = match tasks.run_until(timeout(LIMIT, task)).await {
         Ok(ended) => ended.unwrap_or_else(|panic| Err(panic.into())),
@@ -159,12 +163,19 @@ where
         eprintln!("{error:#}");
     }
     // `broken` has come as an error.
-    verdict.or_else(Error::downcast)
+    let verdict = verdict.or_else(Error::downcast)?;
+    let still = Duration::from_millis(stood_still.load(Ordering::Relaxed));
+    ensure!(
+        matches!(verdict, Verdict::Held(_)) || still < STILL_LIMIT,
+        "this machine stood still for {still:?}, so the answer could not be in time; try again"
+    );
+    Ok(verdict)
 }
 
 /// Ends the program if an answer keeps the thread for itself: no other task runs then, so that nobody
-/// else could end it. Its keys stay. Dropping this future ends the watch over the thread.
-async fn end_if_blocked() {
+/// else could end it. Its keys stay. Dropping this future ends the watch over the thread. Notes the longest
+/// time, in milliseconds, for which the whole program stood still.
+async fn end_if_blocked(stood_still: Arc<AtomicU64>) {
     const TICK: Duration = Duration::from_millis(100);
     let ticks = Arc::new(AtomicUsize::new(0));
     let seen = Arc::downgrade(&ticks);
@@ -173,16 +184,19 @@ async fn end_if_blocked() {
         while let Some(ticks) = seen.upgrade() {
             let now = ticks.load(Ordering::Relaxed);
             // Counted here, so that the time when the whole program is frozen does not count.
-            alone = if now == last { alone + TICK } else { Duration::ZERO };
+            alone = if now == last { alone + TICK } else { alone.saturating_sub(TICK) };
             last = now;
             if alone > ALONE_LIMIT {
                 let what = format!("for {ALONE_LIMIT:?} it has let nothing else run");
-                let look = "a loop that goes on after an error, or that never waits";
+                let look = "a loop that never awaits, or a pause that stops the thread: std::thread::sleep";
                 let _ = writeln!(stdout(), "{}", Verdict::Broken { what, look });
                 exit(1);
             }
             drop(ticks);
+            let since = std::time::Instant::now();
             thread::sleep(TICK);
+            let still = since.elapsed().saturating_sub(TICK).as_millis();
+            stood_still.fetch_max(still.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
         }
     });
     loop {

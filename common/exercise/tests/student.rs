@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use etcd_server::Server;
+use etcd_server::{Server, freeze};
 use exercise::{Work, all_work};
-use testing::{program_at, program_with};
+use testing::{Program, program_at, program_with};
 
 fn progress(words: &[&str]) -> Result<(Option<i32>, String)> {
     let mut command = program_with("", "examples/progress")?;
@@ -52,6 +54,22 @@ fn progress_lists_all_exercises_and_throws_nothing_away_unasked() -> Result<()> 
     ensure!(status == Some(1) && shown.contains("there is no exercise called \"none\""), "{shown}");
     let (status, shown) = progress(&["now"])?;
     ensure!(status == Some(2) && shown.contains("; usage: cargo progress"), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn nothing_is_broken_on_a_machine_that_stood_still() -> Result<()> {
+    let mut run = program_with("", "examples/roster")?;
+    run.arg("mistake");
+    let run = Program::start(run)?;
+    run.expect("david comes, carla goes, when etcd has responded to the first request")?;
+    let frozen = freeze(run.id())?;
+    sleep(Duration::from_millis(700));
+    drop(frozen);
+    let (lines, status) = run.end()?;
+    let last = lines.last().context("no verdict")?;
+    ensure!(last.starts_with("no verdict: this machine stood still for "), "{lines:#?}");
+    ensure!(status.code() == Some(2), "{status}");
     Ok(())
 }
 

@@ -36,6 +36,8 @@ exercise::edits! {
     // A lease that lives for longer than it should, or no lease.
     wrong_longer: { client.lease_grant(ttl, None) } => { client.lease_grant(ttl + 1, None) };
     wrong_forever: { Some(on_lease) } => { Some(on_lease).filter(|_| false) };
+    // Stops the whole thread.
+    wrong_thread: { sleep(ttl / 3).await; } => { std::thread::sleep(ttl / 3); };
     // Waits for a response without a limit, or renews without a deadline.
     wrong_patient: { end - sent } => { common::NO_LIMIT };
     wrong_late: { || Instant::now() >= end } => {};

@@ -51,6 +51,15 @@ exercise::edits! {
                 sleep(Duration::from_millis(500)).await;
             }
         };
+    // The same without an await: the session's renewals stand still, too.
+    wrong_thread: { session.lost().await; } => {
+            while session.is_alive() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        };
+    // Leads whether it has got the lock or not.
+    wrong_try: { let _guard = Mutex::new(&session, lock).lock().await?; }
+        => { let _guard = Mutex::new(&session, lock).try_lock().await?; };
     // Ends the session first, which takes long without a network.
     wrong_close: { leads(false); } => { let _ = session.close().await; leads(false); };
     // Lets others lead, too.

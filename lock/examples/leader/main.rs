@@ -24,7 +24,7 @@ answers! {
     solution, mistake, right_campaign, right_lease, right_open, right_try, wrong_asks, wrong_busy,
     wrong_close, wrong_drop, wrong_early, wrong_grace, wrong_half, wrong_leave, wrong_often,
     wrong_once, wrong_open, wrong_own, wrong_put, wrong_reads, wrong_same, wrong_second, wrong_stay,
-    wrong_term, wrong_ttl, wrong_turns,
+    wrong_term, wrong_thread, wrong_try, wrong_ttl, wrong_turns,
 }
 
 fn main() -> ExitCode {

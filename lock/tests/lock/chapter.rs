@@ -58,6 +58,7 @@ const VERDICTS: &[(&str, &str)] = &[
         "fencing wrong_unsure",
         "broken: a writer that was not paused says that it has not added, and it has",
     ),
+    ("fencing wrong_zero", "broken: the number was \"many\", and add has added 1 to that"),
     ("leader solution", LEADER),
     ("leader right_campaign", LEADER),
     ("leader right_lease", LEADER),
@@ -91,9 +92,10 @@ const VERDICTS: &[(&str, &str)] = &[
     ("leader wrong_second", LATE),
     ("leader wrong_stay", NO_SECOND),
     ("leader wrong_term", "broken: the second has stopped leading, and nothing had happened"),
+    ("leader wrong_thread", "broken: for 1.5s it has let nothing else run"),
+    ("leader wrong_try", TWO),
     ("leader wrong_ttl", NO_SECOND),
     ("leader wrong_turns", "broken: the first has stopped leading, and nothing had happened"),
-    ("fencing wrong_zero", "broken: the number was \"many\", and add has added 1 to that"),
 ];
 
 #[test]

@@ -185,7 +185,8 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         follower.check(&store, look).await?;
         stages.pass()?;
     }
-    // If it has not found a revision to watch from, it asks again and again.
+    // Then it watches again. If it has not found a revision to watch from, it asks again and again.
+    follower.check_live(&mut store).await?;
     follower.sent.check_quiet(None).await?;
     follower.check_live(&mut store).await?;
     held("the newest value was applied each time, and nothing twice")

@@ -163,7 +163,10 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         screen.check(&class, "what etcd tells you on a stream, apart from events").await?;
         stages.pass()?;
     }
-    // If it has not found a revision to watch from, it asks again and again.
+    // Then it watches again. If it has not found a revision to watch from, it asks again and again.
+    let change = class.change().await?;
+    writeln!(stdout(), "{change}, while nothing else happens")?;
+    screen.check(&class, "what your code does with an event").await?;
     screen.sent.check_quiet(None).await?;
 
     class.end().await?;
