@@ -1,9 +1,10 @@
 //! Exercise: a service stays registered as long as it runs, with an entry on a lease. `stay`
 //! makes the entry and renews the lease. It calls `registered` to say whether others find the
 //! entry. But it still says so when the entry is gone. Repair it. It must stay registered when
-//! the server is restarted. It must never say that it is registered when it may not be. It must
-//! register again when it can. While the lease lives, the entry must not be put again. Between
-//! two renewals, and between two attempts, it must pause. This is the only file to edit.
+//! a renewal is 0.6 s late, and when the server is restarted. It must never say that it is
+//! registered when it may not be. It must register again when it can. While the lease lives, the
+//! entry must not be put again. Between two renewals, and between two attempts, it must pause.
+//! This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p keepalive --example heartbeat            tries this file
