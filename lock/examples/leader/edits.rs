@@ -65,7 +65,7 @@ exercise::edits! {
     // Lets others lead, too.
     wrong_turns: { session.lost().await; } => { sleep(Duration::from_secs(1)).await; };
     // etcd keeps the lock for longer than it should.
-    wrong_ttl: { Session::open(client, ttl) } => { Session::open(client, ttl * 10) };
+    wrong_ttl: { Session::open(client, ttl) } => { Session::open(client, ttl * 2) };
     // Knows that it does not lead any more, and does not stand again.
     wrong_leave: { leads(false); } => { leads(false); std::future::pending::<()>().await; };
     // One that was cut off tries to come back once, while it is still cut off.

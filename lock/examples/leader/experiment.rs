@@ -81,6 +81,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         return no_leader("with one candidate", look);
     };
     let begin = Instant::now();
+    all.check_ttl().await?;
     all.enter("second").await?;
     all.watch_until(begin + THIRD).await?;
     // A candidate that does not queue is not waited for.
@@ -263,6 +264,25 @@ impl Candidates {
         let count = GetOptions::new().with_prefix().with_count_only();
         let queue = self.client.get(format!("{LOCK}/"), Some(count));
         Ok(within(REQUEST_TIMEOUT, queue).await.context("get failed")?.count())
+    }
+
+    /// Checks that what the one candidate has in etcd is on leases with the TTL that `stand` was asked for.
+    async fn check_ttl(&mut self) -> Result<()> {
+        let found = self.client.get(format!("{LOCK}/"), Some(GetOptions::new().with_prefix()));
+        let found = within(REQUEST_TIMEOUT, found).await.context("get failed")?;
+        for kv in found.kvs() {
+            let granted = self.client.lease_time_to_live(kv.lease(), None);
+            let granted = within(REQUEST_TIMEOUT, granted).await.context("no TTL")?.granted_ttl();
+            // 0 if etcd does not have the lease any more.
+            let asked = TTL.as_secs() as i64;
+            if granted > 0 && granted != asked {
+                return broken(
+                    format!("the leader has a lease of {granted} s, and it was to be {asked} s"),
+                    "the TTL that your code asks for",
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Waits until none of those that are cut off says that it leads.

@@ -94,7 +94,7 @@ const VERDICTS: &[(&str, &str)] = &[
     ("leader wrong_term", "broken: the second has stopped leading, and nothing had happened"),
     ("leader wrong_thread", "broken: for 1.5s it has let nothing else run"),
     ("leader wrong_try", TWO),
-    ("leader wrong_ttl", NO_SECOND),
+    ("leader wrong_ttl", "broken: the leader has a lease of 4 s, and it was to be 2 s"),
     ("leader wrong_turns", "broken: the first has stopped leading, and nothing had happened"),
 ];
 
