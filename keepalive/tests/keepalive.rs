@@ -37,6 +37,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("heartbeat wrong_last", late),
             ("heartbeat wrong_late", wrong),
             ("heartbeat wrong_latest", late),
+            ("heartbeat wrong_leak", "broken: it asked for another lease, and the first one lived"),
             ("heartbeat wrong_leave", "broken: it has given up: a renewal failed"),
             (
                 "heartbeat wrong_longer",

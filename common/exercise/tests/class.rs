@@ -146,9 +146,9 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ),
             (
                 "roster wrong_event",
-                "broken: a change was missed: 3s later ben has 6, the board has 2",
+                "broken: a change was missed: 3s later ben has 9, the board has 5",
             ),
-            ("roster wrong_first", "broken: ben had 6 on the board, and then 5"),
+            ("roster wrong_first", "broken: ben had 9 on the board, and then 8"),
             (
                 "roster wrong_folder",
                 "broken: class-2025/zoe is on the board, which is not below class/",
@@ -169,6 +169,10 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("roster wrong_resume", gap),
             ("roster wrong_seldom", quiet),
             ("roster wrong_silence", compacted),
+            (
+                "roster wrong_text",
+                "broken: a change was missed: 3s later ben has 12, the board has 9",
+            ),
             ("roster wrong_stays", "broken: carla has gone, and is on the board 3s later"),
         ],
     )

@@ -23,7 +23,12 @@ exercise::edits! {
                 return Ok(());
             }
         };
-    // The same, as seldom as the lease allows.
+    // A new lease each time, which is not used.
+    wrong_leak: { sleep(ttl / 3).await; } => {
+            sleep(ttl / 3).await;
+            let _ = within(REQUEST_TIMEOUT, client.lease_grant(lease.ttl(), None)).await;
+        };
+    // A new lease and a put each time, as seldom as the lease allows.
     wrong_seldom: { sleep(ttl / 3).await; } => {
             sleep(ttl - Duration::from_millis(50)).await;
             if true {

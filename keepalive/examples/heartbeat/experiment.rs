@@ -116,7 +116,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     writeln!(stdout(), "the service is registered, on a lease of {TTL} s")?;
 
     // Nothing happens for so long that each lease has to be renewed.
-    let (since, before) = (Instant::now(), service.entry);
+    let (since, before, grants) = (Instant::now(), service.entry, sent.count("LeaseGrant"));
     while since.elapsed() < UNDISTURBED {
         service.until(|_| true, standing).await?;
     }
@@ -128,6 +128,13 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         return broken(
             "the entry was put again while nothing happened, which wakes all that watch it",
             look,
+        );
+    }
+
+    if sent.count("LeaseGrant") > grants {
+        return broken(
+            "it asked for another lease, and the first one lived",
+            "what each of your requests leaves behind in etcd",
         );
     }
 

@@ -29,6 +29,13 @@ exercise::edits! {
     wrong_delete: { EventType::Delete => board.remove(kv.key_str()?) }
         => { EventType::Delete => board.insert(kv.key_str()?.into(), String::new()) };
     wrong_stays: { EventType::Delete => board.remove(kv.key_str()?) } => { _ => None };
+    // Takes what is smaller for older, and compares it as text.
+    wrong_text: { EventType::Put => board.insert(kv.key_str()?.into(), kv.value_str()?.into()) } => {
+            EventType::Put => {
+                let old = board.get(kv.key_str()?).cloned().unwrap_or_default();
+                board.insert(kv.key_str()?.into(), old.max(kv.value_str()?.into()))
+            }
+        };
     // Only the first event of a response.
     wrong_event: { response.events() } => { response.events().iter().take(1) };
     // Only the key with this name.

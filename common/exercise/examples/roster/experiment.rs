@@ -69,7 +69,8 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let mut server = blocking(Server::start).await?;
     let link = Proxy::to(server.address())?;
     let client = connect_to(server.address()).await?;
-    let mut class = Class { client, board: Board::new(), number: 0, came: 0 };
+    // With 3 the first number of two digits comes while nothing else happens. As text, 12 comes before 9.
+    let mut class = Class { client, board: Board::new(), number: 3, came: 0 };
     for name in [STAYS, WORKS, COME_AND_GO[0]] {
         class.put(name).await?;
     }
@@ -138,9 +139,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     screen.check(&class, "what your code does when its stream or a request has ended").await?;
     stages.pass()?;
 
-    // The history is compacted as well, and then once more right after the first, second or third request,
-    // or the second one is lost.
-    for (nth, is_lost) in [(1, false), (2, false), (3, false), (2, true)] {
+    // The history is compacted as well, and then once more right after the first or second request, or the
+    // second one is lost, or nothing else happens.
+    for (nth, is_lost) in [(1, false), (2, false), (2, true), (0, false)] {
         wire.pause();
         link.disconnect();
         let change = class.change().await?;
@@ -149,7 +150,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         if is_lost {
             writeln!(stdout(), "your request {nth} after that is lost")?;
             wire.lose(nth).await?;
-        } else {
+        } else if nth > 0 {
             // The board may send fewer requests.
             let response = timeout(REQUEST_TIMEOUT, wire.response(nth)).await.ok().flatten();
             if response.is_some() {
@@ -163,10 +164,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         screen.check(&class, "what etcd tells you on a stream, apart from events").await?;
         stages.pass()?;
     }
-    // Then it watches again. If it has not found a revision to watch from, it asks again and again.
-    let change = class.change().await?;
-    writeln!(stdout(), "{change}, while nothing else happens")?;
-    screen.check(&class, "what your code does with an event").await?;
+    // If it has not found a revision to watch from, it asks again and again.
     screen.sent.check_quiet(None).await?;
 
     class.end().await?;

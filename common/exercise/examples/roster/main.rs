@@ -20,7 +20,7 @@ answers! {
     solution, mistake, right_bell, right_late, right_resume, right_same, wrong_begins, wrong_busy,
     wrong_delete, wrong_empty, wrong_end, wrong_event, wrong_failed, wrong_first, wrong_folder,
     wrong_history, wrong_key, wrong_merge, wrong_newest, wrong_now, wrong_patient, wrong_poll,
-    wrong_request, wrong_resume, wrong_seldom, wrong_silence, wrong_stays,
+    wrong_request, wrong_resume, wrong_seldom, wrong_silence, wrong_stays, wrong_text,
 }
 
 fn main() -> ExitCode {
