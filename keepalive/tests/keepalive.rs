@@ -39,6 +39,7 @@ fn tells_right_from_wrong_in_the_exercises() -> Result<()> {
             ("heartbeat wrong_latest", late),
             ("heartbeat wrong_leak", "broken: it asked for another lease, and the first one lived"),
             ("heartbeat wrong_leave", "broken: it has given up: a renewal failed"),
+            ("heartbeat wrong_lazy", wrong),
             (
                 "heartbeat wrong_longer",
                 "broken: the entry is on a lease of 3 s, and it was to be 2 s",

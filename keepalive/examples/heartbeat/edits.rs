@@ -87,6 +87,12 @@ exercise::edits! {
         };
     wrong_two: { responses.message().await }
         => { responses.message().await?; responses.message().await };
+    // The same, where the first renewal comes later.
+    wrong_lazy: { registered(true); } => {
+            registered(true);
+            sleep(Duration::from_secs(ttl.unsigned_abs()) / 3).await;
+        },
+        { ensure!(response.ttl() > 0, "the lease is lost"); } => {};
     // Takes any response for a renewal.
     wrong_deaf: { ensure!(response.ttl() > 0, "the lease is lost"); } => {};
 }

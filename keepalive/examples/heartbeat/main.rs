@@ -17,9 +17,9 @@ use edits::*;
 
 answers! {
     solution, mistake, right_half, right_new, right_stream, wrong_busy, wrong_deaf, wrong_early,
-    wrong_forever, wrong_grant, wrong_last, wrong_late, wrong_latest, wrong_leak, wrong_leave,
-    wrong_longer, wrong_once, wrong_patient, wrong_proud, wrong_put, wrong_reconnect, wrong_second,
-    wrong_seldom, wrong_slow, wrong_stop, wrong_swallow, wrong_thread, wrong_two,
+    wrong_forever, wrong_grant, wrong_last, wrong_late, wrong_latest, wrong_lazy, wrong_leak,
+    wrong_leave, wrong_longer, wrong_once, wrong_patient, wrong_proud, wrong_put, wrong_reconnect,
+    wrong_second, wrong_seldom, wrong_slow, wrong_stop, wrong_swallow, wrong_thread, wrong_two,
 }
 
 fn main() -> ExitCode {

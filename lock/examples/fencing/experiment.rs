@@ -366,7 +366,7 @@ impl Writers {
             ),
             (Ok(true), 0) => broken(
                 format!("{lost}: it says that it has added, and it has not"),
-                "what your code does with an error",
+                "what your code does with an error, and who else can have written the number",
             ),
             (Ok(false), 1) => broken(
                 format!("{lost}: it says that it has not added, and it has"),

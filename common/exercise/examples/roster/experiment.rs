@@ -271,11 +271,17 @@ impl Screen {
         }
         if let Some((key, number)) = class.board.iter().find(|(key, now)| last[*key] != **now) {
             let what = format!("{missed} {} has {number}, the board has {}", name(key), last[key]);
-            return broken(what, "how many events a response can have");
+            return broken(
+                what,
+                "how many events a response can have, and what your code does with each",
+            );
         }
         if let Some(key) = last.keys().find(|key| !class.board.contains_key(*key)) {
             let what = format!("{} has gone, and is on the board {PATIENCE:?} later", name(key));
-            return broken(what, "what takes somebody off your board");
+            return broken(
+                what,
+                "what takes somebody off your board, and the revision from which you watch",
+            );
         }
         Ok(())
     }
@@ -301,7 +307,7 @@ fn check_order(boards: &[Board], is_over: bool) -> Result<()> {
             let Ok(number) = number.parse::<usize>() else {
                 let what =
                     format!("{} has {number:?} on the board, which nobody has put", name(key));
-                return broken(what, "what kinds of events there are");
+                return broken(what, "what kinds of events there are, and what your list asks for");
             };
             let look = "in which order your code learns of the changes";
             if gone.contains(key) {
