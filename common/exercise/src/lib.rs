@@ -51,7 +51,7 @@ use report::Report;
 /// How long an experiment may take: 28 s.
 const LIMIT: Duration = Duration::from_secs(28);
 
-/// For how long the machine may stand still while an answer is *broken*: 0.5 s.
+/// *Broken* does not count if the machine stood still for so long meanwhile: 0.5 s.
 const STILL_LIMIT: Duration = Duration::from_millis(500);
 
 /// For how much longer than not an answer may keep the thread for itself: 1.5 s.

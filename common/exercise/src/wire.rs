@@ -50,12 +50,30 @@ impl Sent {
         self.with(|names| names.len())
     }
 
-    /// Checks for 1.5 s that nobody sends anything through this link while nothing changes, not even on a
-    /// stream; without a link, for 5.5 s that nobody gets or begins to watch. Returns *broken* if somebody does.
-    pub async fn check_quiet(&self, link: Option<&Proxy>) -> Result<()> {
+    /// Checks for 5.5 s that nobody gets or begins to watch while nothing changes. Returns *broken* if somebody
+    /// does.
+    pub async fn check_quiet(&self) -> Result<()> {
+        self.check_unasked(Duration::from_millis(5500)).await
+    }
+
+    /// Checks for 1.5 s that nothing at all comes through this link while nothing changes, not even on a
+    /// stream. Returns *broken* if something does.
+    pub async fn check_silent(&self, link: &Proxy) -> Result<()> {
+        link.pause_requests();
+        self.check_unasked(Duration::from_millis(1500)).await?;
+        if link.has_paused() {
+            return broken(
+                "it sends something on its stream, while nothing changes",
+                "whether etcd tells you of a change when nobody asks",
+            );
+        }
+        link.mend();
+        Ok(())
+    }
+
+    async fn check_unasked(&self, time: Duration) -> Result<()> {
         let before = GET_OR_WATCH.map(|name| self.count(name));
-        link.inspect(|link| link.pause_requests());
-        sleep(Duration::from_millis(if link.is_some() { 1500 } else { 5500 })).await;
+        sleep(time).await;
         let [gets, watches] = GET_OR_WATCH.map(|name| self.count(name));
         if gets > before[0] {
             return broken(
@@ -69,14 +87,22 @@ impl Sent {
                 "for how long your code waits for the next event",
             );
         }
-        if let Some(link) = link {
-            if link.has_paused() {
-                return broken(
-                    "it sends something on its stream, while nothing changes",
-                    "whether etcd tells you of a change when nobody asks",
-                );
-            }
-            link.mend();
+        Ok(())
+    }
+
+    /// Checks for 0.5 s, while the server is away, that nobody asks without a pause. Returns *broken* if
+    /// somebody does.
+    pub async fn check_pauses(&self) -> Result<()> {
+        const AWAY: Duration = Duration::from_millis(500);
+        /// So many requests are more than any answer needs.
+        const MANY: usize = 50;
+        let before = self.count_all();
+        sleep(AWAY).await;
+        if self.count_all() - before > MANY {
+            return broken(
+                format!("the server was away for {AWAY:?}, and it sent more than {MANY} requests"),
+                "how long your code waits between two attempts",
+            );
         }
         Ok(())
     }

@@ -37,17 +37,16 @@ exercise::edits! {
                 .when([Compare::mod_revision(&*fence, CompareOp::Equal, revision)])
                 .and_then([TxnOp::put(&*fence, token.to_string(), None), TxnOp::put(key, more, None)]);
         };
-    // Right: no response, so it puts the same number once more.
+    // Right: no response, so it puts the same number once more. If that is refused, it cannot know.
     right_again: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => { let response = match within(REQUEST_TIMEOUT, client.txn(put.clone())).await {
             Ok(response) => response,
             Err(error) => {
-                let now = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
-                let now = now.kvs().first().context("there is no number")?;
-                if now.mod_revision() != kv.mod_revision() {
+                let again = within(REQUEST_TIMEOUT, client.txn(put)).await?;
+                if !again.succeeded() {
                     return Err(error);
                 }
-                within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?
+                again
             }
         }; };
 
