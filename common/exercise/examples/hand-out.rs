@@ -40,6 +40,8 @@ fn main() -> Result<()> {
             fs::write(copy, without_answers(&fs::read_to_string(original)?)?)?;
         } else if is_exercise && path.ends_with("yours.rs") {
             fs::copy(original.with_file_name("mistake.rs"), copy)?;
+        } else if path == Path::new("Cargo.toml") {
+            fs::write(copy, fs::read_to_string(original)?.replace("    \"tests\",\n", ""))?;
         } else if path == Path::new("README.md") {
             fs::write(copy, first_page(&fs::read_to_string(original)?))?;
         } else {

@@ -5,12 +5,12 @@ mod desk;
 mod links;
 mod readme;
 
-use std::collections::VecDeque;
-use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::panic::resume_unwind;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use etcd_server::Server;
 
 pub use desk::{Desk, program_at, program_with};
 pub use links::check_links;
-pub use readme::{follow, follow_from_nothing, follow_sections, follow_untouched, without_times};
+pub use readme::{follow, follow_from_nothing, follow_sections, without_times};
 
 /// How long a test waits for an event: 30 s. Only a broken program takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,45 +108,61 @@ pub fn signal(name: &str, process: u32) -> Result<()> {
     Ok(())
 }
 
-/// Follows the exercises of the README, and runs exercises with these answers, such as `counter solution`,
-/// some at the same time. The last line of each run must be the verdict that is named beside the answer,
-/// in which `[..]` stands for anything, and the exit status must say the same. A hint follows a broken
-/// verdict, and no other.
+/// Follows the exercises of the README, and runs exercises with these answers, such as `counter solution`.
+/// The last line of each run must be the verdict that is named beside the answer, in which `[..]` stands for
+/// anything, and the exit status must say the same. A hint follows a broken verdict, and no other.
 ///
 /// All answers take minutes. So without the variable `EVERY_ANSWER`, only some of each exercise are tried: the
 /// first two right ones and the first three wrong ones.
 pub fn exercises(readme: &str, experiments: &[&str], verdicts: &[(&str, &str)]) -> Result<()> {
     let server = Server::start()?;
-    let start = |(answer, _): &(&str, &str)| {
-        let (exercise, answer) = answer.split_once(' ').context("which answer?")?;
-        let mut command = program_at(&server, &format!("examples/{exercise}"))?;
-        command.arg(answer).env_remove("EXERCISE_PREFIX");
-        Program::start(command)
-    };
-    readme::follow_exercises(readme, experiments)?;
-    let tried = |index: &usize| {
+    let tried = |index: usize| {
         let kind = |(answer, verdict): &(&str, &str)| {
             (answer.split(' ').next().map(str::to_owned), verdict.starts_with("held"))
         };
-        let this = kind(&verdicts[*index]);
-        let before = verdicts[..*index].iter().filter(|other| kind(other) == this).count();
-        env::var_os("EVERY_ANSWER").is_some() || before < if this.1 { 2 } else { 3 }
+        let this = kind(&verdicts[index]);
+        let before = verdicts[..index].iter().filter(|other| kind(other) == this).count();
+        readme::as_handed_out() || before < if this.1 { 2 } else { 3 }
     };
-    // More at once would be late for what they stage.
-    let mut ahead = VecDeque::new();
-    for answer in (0..verdicts.len()).filter(tried).map(|index| &verdicts[index]) {
-        if ahead.len() == 6
-            && let Some((program, answer)) = ahead.pop_front()
-        {
-            expect_verdict(program, answer)?;
+    thread::scope(|scope| {
+        let mut runs = vec![scope.spawn(|| readme::follow_exercises(readme, experiments))];
+        for index in (0..verdicts.len()).filter(|index| tried(*index)) {
+            let server = &server;
+            runs.push(scope.spawn(move || expect_verdict(server, &verdicts[index])));
         }
-        ahead.push_back((start(answer)?, answer));
-    }
-    ahead.into_iter().try_for_each(|(program, answer)| expect_verdict(program, answer))
+        runs.into_iter().try_for_each(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
-fn expect_verdict(program: Program, (answer, expected): &(&str, &str)) -> Result<()> {
-    let (mut lines, status) = program.end()?;
+/// A place among the runs that go on at the same time. More of them would be late for what they stage.
+struct Place;
+
+static FREE: (Mutex<usize>, Condvar) = (Mutex::new(8), Condvar::new());
+
+impl Place {
+    fn wait() -> Place {
+        let (free, changed) = &FREE;
+        let free = free.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = changed.wait_while(free, |free| *free == 0);
+        *free.unwrap_or_else(PoisonError::into_inner) -= 1;
+        Place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let (free, changed) = &FREE;
+        *free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        changed.notify_one();
+    }
+}
+
+fn expect_verdict(server: &Server, (answer, expected): &(&str, &str)) -> Result<()> {
+    let (exercise, name) = answer.split_once(' ').context("which answer?")?;
+    let mut command = program_at(server, &format!("examples/{exercise}"))?;
+    command.arg(name).env_remove("EXERCISE_PREFIX");
+    let _place = Place::wait();
+    let (mut lines, status) = Program::start(command)?.end()?;
     let code = match expected.split_once(": ") {
         Some(("held", _)) => 0,
         Some(("broken", _)) => 1,

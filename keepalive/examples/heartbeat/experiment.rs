@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
-use etcd_client::{Client, KeyValue, PutOptions};
+use etcd_client::{Client, GetOptions, PutOptions};
 use etcd_server::{Proxy, Server};
 use exercise::{
     Exercise, Scene, Sign, Stages, Stopwatch, Timeline, Verdict, blocking, broken, check_running,
@@ -68,6 +68,8 @@ const AGAIN_RENEWED: Duration = Duration::from_millis(1500);
 const UNDISTURBED: Duration = Duration::from_millis(2500);
 /// How much later one renewal arrives.
 const LATER: Duration = Duration::from_millis(600);
+/// How often it looks at etcd.
+const LOOK: Duration = Duration::from_millis(50);
 /// So many renewals in a second are more than any answer needs.
 const MANY: u64 = 20;
 /// How long an answer may take to go on after a restart.
@@ -337,25 +339,21 @@ impl Service {
             if !wrong && Instant::now() > deadline {
                 return overdue();
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(LOOK).await;
         }
     }
 
     async fn look(&mut self) -> Result<Seen> {
-        let entry = self.get(KEY).await?;
-        let control = self.get(CONTROL).await?.is_some();
-        Ok(Seen { entry, control, says: *self.says.borrow() })
-    }
-
-    async fn get(&mut self, key: &str) -> Result<Option<Entry>> {
+        let all = GetOptions::new().with_all_keys();
         let found =
-            within(REQUEST_TIMEOUT, self.client.get(key, None)).await.context("get failed")?;
-        let entry = |kv: &KeyValue| Entry {
+            within(REQUEST_TIMEOUT, self.client.get("", Some(all))).await.context("get failed")?;
+        let find = |key: &str| found.kvs().iter().find(|kv| kv.key() == key.as_bytes());
+        let entry = find(KEY).map(|kv| Entry {
             created: kv.create_revision(),
             put: kv.mod_revision(),
             lease: kv.lease(),
-        };
-        Ok(found.kvs().first().map(entry))
+        });
+        Ok(Seen { entry, control: find(CONTROL).is_some(), says: *self.says.borrow() })
     }
 
     /// Returns the lease of the entry.

@@ -1,0 +1,108 @@
+//! An etcd that speaks TLS.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Context, Result, ensure};
+use etcd_client::Client;
+use etcd_server::{Cluster, Server, add_users};
+use testing::{Program, program_with};
+
+use super::cluster::{Fault, Member, chapters_go_on};
+
+#[tokio::test]
+async fn chapters_with_tls_and_a_user_survive_the_leader() -> Result<()> {
+    let mut cluster = Cluster::start_secure(true)?;
+    let options = Some(cluster.options.clone());
+    let mut client = Client::connect([cluster.members[0].endpoint()], options).await?;
+    add_users(&mut client).await?;
+    cluster.options = cluster.options.with_user("root", "secret");
+    let path = |name| cluster.file(name).display().to_string();
+    let variables = [
+        ("ETCDCTL_CACERT", path("ca.pem")),
+        ("ETCDCTL_CERT", path("client.pem")),
+        ("ETCDCTL_KEY", path("client.key")),
+        ("ETCDCTL_USER", "anna:secret".to_owned()),
+    ];
+    chapters_go_on(cluster, &variables, Member::Leader, Fault::Killed).await
+}
+
+/// A chapter, with these files; an empty name is none.
+fn put_get(endpoint: &str, files: [&str; 3]) -> Result<Vec<String>> {
+    let mut command = program_with(endpoint, "put-get")?;
+    command.envs(["ETCDCTL_CACERT", "ETCDCTL_CERT", "ETCDCTL_KEY"].into_iter().zip(files));
+    let (lines, status) = Program::start(command)?.end()?;
+    let failed = lines.iter().any(|line| line.starts_with("Error: "));
+    ensure!(status.code() == Some(i32::from(failed)), "{status}: {lines:#?}");
+    Ok(lines)
+}
+
+#[test]
+fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
+    let cluster = Cluster::start_secure(true)?;
+    let path = |name| cluster.file(name).display().to_string();
+    let [ca, cert, key, other] = ["ca.pem", "client.pem", "client.key", "other.pem"].map(path);
+    let [ca, cert, key, other] = [&*ca, &cert, &key, &other];
+    for private in [key, &path("server.key")] {
+        let mode = fs::metadata(private)?.permissions().mode();
+        ensure!(mode & 0o077 == 0, "{private}: {mode:o}");
+    }
+    let at = cluster.members[0].endpoint();
+    let bare = at.strip_prefix("https://").context("no TLS")?;
+
+    // As etcdctl does, whether the scheme is given or not.
+    for endpoint in [&*at, bare] {
+        ensure!(put_get(endpoint, [ca, cert, key])? == ["testkey,testvalues"]);
+    }
+
+    let name = at.replace("127.0.0.1", "localhost");
+    let plain = format!("http://{bare}");
+    let check = "it ends the connection: check ETCDCTL_CERT and ETCDCTL_KEY (";
+    for (endpoint, files, error) in [
+        (&at, ["", cert, key], "invalid peer certificate: UnknownIssuer ("),
+        (&at, [other, cert, key], "invalid peer certificate: BadSignature ("),
+        (&name, [ca, cert, key], "invalid peer certificate: certificate not valid for name"),
+        (&at, [ca, "", ""], check),
+        (&at, [ca, other, key], " with ETCDCTL_CERT and ETCDCTL_KEY: keys may not be consistent"),
+        (&plain, [ca, cert, key], "what answers there is not etcd, or expects TLS ("),
+    ] {
+        let lines = put_get(endpoint, files)?;
+        ensure!(lines.len() == 1 && lines[0].contains(endpoint), "{lines:#?}");
+        ensure!(lines[0].contains(error), "{lines:#?}");
+    }
+    let missing = put_get(&at, ["/no/such", cert, key])?;
+    ensure!(missing[0] == "Error: cannot read /no/such, which ETCDCTL_CACERT names", "{missing:?}");
+    let empty = put_get(&at, [key, cert, key])?;
+    let error = format!("Error: {key}, which ETCDCTL_CACERT names, has no certificate");
+    ensure!(empty == [error], "{empty:?}");
+    // Nothing of a key or a certificate is shown.
+    let secret = fs::read_to_string(key)?;
+    let secret = secret.lines().nth(1).context("no key")?;
+    ensure!(!put_get(&at, [ca, key, key])?.concat().contains(secret));
+
+    let together = put_get(&format!("{at},{plain}"), [ca, cert, key])?;
+    ensure!(together[0].ends_with(" together: with and without TLS"), "{together:?}");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_wants_no_certificate_of_ours_is_verified_all_the_same() -> Result<()> {
+    let cluster = Cluster::start_secure(false)?;
+    let at = cluster.members[0].endpoint();
+    let path = |name| cluster.file(name).display().to_string();
+    ensure!(put_get(&at, [&path("ca.pem"), "", ""])? == ["testkey,testvalues"]);
+    let lines = put_get(&at, [&path("other.pem"), "", ""])?;
+    ensure!(lines[0].contains("invalid peer certificate: BadSignature"), "{lines:?}");
+    Ok(())
+}
+
+#[test]
+fn tls_is_not_expected_of_a_server_without_it() -> Result<()> {
+    let etcd = Server::start()?;
+    let lines = put_get(&format!("https://{}", etcd.address()), ["", "", ""])?;
+    ensure!(
+        lines[0].contains("what answers there expects no TLS (tls handshake eof)"),
+        "{lines:?}"
+    );
+    Ok(())
+}

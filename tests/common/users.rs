@@ -1,0 +1,144 @@
+//! An etcd that has users.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use common::{REQUEST_TIMEOUT, within};
+use etcd_client::{Client, ConnectOptions, RoleRevokePermissionOptions};
+use etcd_server::{Server, add_users};
+use testing::{Program, program_at};
+use tokio::time::sleep;
+
+use super::cluster::{LOCK, end_but_for_ttl};
+
+/// Makes each log-in quick. With the usual cost, a busy machine takes more than a second for one.
+const QUICK: &str = "--bcrypt-cost=4";
+
+async fn with_users(etcd: &Server) -> Result<Client> {
+    let mut client = Client::connect([etcd.endpoint()], None).await?;
+    client.user_add("a:b", "secret", None).await?;
+    add_users(&mut client).await?;
+    client.update_user(Some(("root".into(), "secret".into()))).await?;
+    client.user_grant_role("a:b", "student").await?;
+    Ok(client)
+}
+
+/// A chapter, as whom these variables say.
+fn start(etcd: &Server, chapter: &str, variables: &[(&str, &str)]) -> Result<Program> {
+    let mut command = program_at(etcd, chapter)?;
+    command.envs(variables.iter().copied());
+    Program::start(command)
+}
+
+#[tokio::test]
+async fn a_user_is_let_in_and_others_are_told_why_not() -> Result<()> {
+    let etcd = Server::start_with(&[QUICK])?;
+    let put_get = |variables: &[_]| start(&etcd, "put-get", variables)?.end();
+    // A name where none is needed does not matter.
+    ensure!(put_get(&[("ETCDCTL_USER", "anna:secret")])?.0 == ["testkey,testvalues"]);
+
+    with_users(&etcd).await?;
+    for variables in [
+        &[("ETCDCTL_USER", "anna:secret")][..],
+        &[("ETCDCTL_USER", "anna"), ("ETCDCTL_PASSWORD", "secret")],
+        &[("ETCDCTL_USER", "a:b"), ("ETCDCTL_PASSWORD", "secret")],
+    ] {
+        let (lines, status) = put_get(variables)?;
+        ensure!(status.success() && lines == ["testkey,testvalues"], "{variables:?}: {lines:#?}");
+    }
+
+    let at = etcd.endpoint();
+    let refused = format!(
+        "cannot log in at {at}: etcdserver: authentication failed, invalid user ID or password"
+    );
+    for (variables, error) in [
+        (&[("ETCDCTL_USER", "anna:wrong")][..], format!("anna {refused}")),
+        (&[("ETCDCTL_USER", "nobody:secret")], format!("nobody {refused}")),
+        (
+            &[("ETCDCTL_USER", "anna:secret"), ("ETCDCTL_PASSWORD", "secret")],
+            format!("anna {refused}"), // of that name it shows no more
+        ),
+        (
+            &[("ETCDCTL_USER", ":secret")],
+            "ETCDCTL_USER is set, but has no name before the colon".to_owned(),
+        ),
+        (
+            &[("ETCDCTL_USER", "anna")],
+            "ETCDCTL_USER is set to \"anna\", without a password; set ETCDCTL_PASSWORD, or write \
+             name:password"
+                .to_owned(),
+        ),
+        (
+            &[("ETCDCTL_PASSWORD", "secret")],
+            format!(
+                "cannot reach etcd at {at}: it has users: set ETCDCTL_USER to name:password (named \
+                 by ETCDCTL_ENDPOINTS; unset it to use an etcd on this machine)"
+            ),
+        ),
+    ] {
+        let (lines, status) = put_get(variables)?;
+        ensure!(status.code() == Some(1), "{status}: {lines:#?}");
+        ensure!(lines == [format!("Error: {error}")], "{variables:?}: {lines:#?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_without_permission_is_told_so() -> Result<()> {
+    let etcd = Server::start_with(&[QUICK])?;
+    let mut client = with_users(&etcd).await?;
+    client.role_revoke_permission("student", "testkey", None).await?;
+    let below = RoleRevokePermissionOptions::new().with_prefix();
+    client.role_revoke_permission("student", "/my-lock/", Some(below)).await?;
+    let anna = [("ETCDCTL_USER", "anna:secret")];
+    let denied = "etcdserver: permission denied";
+
+    let (lines, _) = start(&etcd, "lock", &anna)?.end()?;
+    ensure!(lines.last().is_some_and(|line| line.trim() == denied), "{lines:#?}");
+    let (lines, status) = start(&etcd, "put-get", &anna)?.end()?;
+    ensure!(status.code() == Some(1), "{status}");
+    ensure!(
+        lines == ["Error: put failed", "", "Caused by:", &format!("    {denied}")],
+        "{lines:?}"
+    );
+    // What the environment says need not be so for this client.
+    let options = ConnectOptions::new().with_user("anna", "secret");
+    let mut client = Client::connect([etcd.endpoint()], Some(options)).await?;
+    let put = within(REQUEST_TIMEOUT, client.put("testkey", "", None)).await;
+    ensure!(put.is_err_and(|error| format!("{error:#}") == denied));
+    let (lines, _) = start(&etcd, "watch", &anna)?.end()?;
+    ensure!(lines.len() == 1 && lines[0].starts_with("Error: watch cancelled: "), "{lines:?}");
+    ensure!(lines[0].ends_with("etcdserver: permission denied"), "{lines:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_is_replaced() -> Result<()> {
+    let etcd = Server::start_with(&["--auth-token-ttl=1", QUICK])?;
+    with_users(&etcd).await?.put("/my-lock//another", "", None).await?;
+    let lock = start(&etcd, "lock", &[("ETCDCTL_USER", "anna:secret")])?;
+    // Longer than its sessions live without a renewal, and these come less often than tokens go.
+    sleep(Duration::from_secs(7)).await;
+    let root = ConnectOptions::new().with_user("root", "secret");
+    let mut client = Client::connect([etcd.endpoint()], Some(root)).await?;
+    client.delete("/my-lock//another", None).await?;
+    lock.end_well(&LOCK)
+}
+
+#[tokio::test]
+async fn a_token_that_has_died_is_replaced() -> Result<()> {
+    let mut etcd = Server::start_with(&[QUICK])?;
+    with_users(&etcd).await?;
+    let anna = [("ETCDCTL_USER", "anna:secret")];
+    let watch = start(&etcd, "watch", &anna)?;
+    watch.expect("watching testkey")?;
+    let lease = start(&etcd, "lease", &anna)?;
+    lease.expect("foo is set, for 5 seconds")?;
+    // etcd keeps its tokens in memory.
+    etcd.restart()?;
+    let line = watch.line()?.unwrap_or_default();
+    ensure!(line.starts_with("lost the connection; "), "{line}");
+    start(&etcd, "put-get", &anna)?.end_well(&["testkey,testvalues"])?;
+    watch.expect("revision 3: PUT \"testkey\" : \"testvalues\"")?;
+    end_but_for_ttl(lease, &["foo is gone"])
+}

@@ -1,0 +1,376 @@
+//! The lock when requests are late, when members and connections fail, and when etcd refuses.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
+use etcd_client::{Client, ConnectOptions};
+use etcd_server::{Cluster, Proxy, Server};
+use lock::{Mutex, Session};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::support::*;
+
+#[tokio::test]
+async fn a_request_sent_again_finds_what_the_first_one_did() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    let session = Session::open(&connect_by(&proxy).await?, 5 * SHORT).await?;
+
+    proxy.lose_responses();
+    let waiting = waiter(&Mutex::new(&session, NAME));
+    queue_of(&mut client, 1).await?;
+    proxy.disconnect();
+    let guard = timeout(PATIENCE, waiting).await???;
+    queue_of(&mut client, 1).await?;
+    ensure!(owns(&mut client, &guard).await?);
+    ensure!(guard.unlock().await?);
+
+    let guard = Mutex::new(&session, NAME).lock().await?;
+    proxy.lose_responses();
+    let unlocking = tokio::spawn(guard.unlock());
+    queue_of(&mut client, 0).await?;
+    proxy.disconnect();
+    ensure!(unlocking.await??, "the lock was ours until we unlocked it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_that_arrives_when_its_sender_has_left_puts_no_key() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    let mut by_proxy = connect_by(&proxy).await?;
+    let session = Session::open(&by_proxy, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+
+    // A member is frozen with the request; another one carries out the second attempt.
+    by_proxy.get("nothing", None).await?; // and what else belongs to a new connection
+    proxy.pause_requests();
+    let waiting = waiter(&mutex);
+    until(async || Ok(proxy.has_paused())).await?;
+    proxy.disconnect();
+    ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
+    let before = carried_out(&etcd)?;
+    proxy.mend();
+    until(async || Ok(carried_out(&etcd)? > before)).await?;
+    assert_eq!(queue(&mut client).await?, [""; 0]);
+
+    // There is no second attempt: the waiter goes away when it has lost its connection. It
+    // leaves a mark.
+    proxy.pause_requests();
+    let waiting = waiter(&mutex);
+    until(async || Ok(proxy.has_paused())).await?;
+    proxy.disconnect();
+    until(async || Ok(by_proxy.get("nothing", None).await.is_ok())).await?;
+    waiting.abort();
+    let mark = format!("session!{:x}", session.lease());
+    until(async || {
+        let found = client.get(&*mark, None).await?;
+        Ok(found.kvs().first().is_some_and(|kv| kv.version() == 2))
+    })
+    .await?;
+    let before = carried_out(&etcd)?;
+    proxy.mend();
+    until(async || Ok(carried_out(&etcd)? > before)).await?;
+    assert_eq!(queue(&mut client).await?, [""; 0]);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_session_is_opened_if_not_at_the_first_attempt_but_not_if_etcd_refuses() -> Result<()> {
+    let etcd = Server::start()?;
+    let client = connect(&etcd).await?;
+    let frozen = etcd.freeze()?;
+    let opening = Session::open(&client, LONG);
+    let thaw = async {
+        sleep(REQUEST_TIMEOUT + Duration::from_millis(200)).await;
+        drop(frozen);
+    };
+    ensure!(tokio::join!(opening, thaw).0?.is_alive());
+
+    let begin = Instant::now();
+    let error = Session::open(&client, Duration::from_secs(1 << 40)).await.err().unwrap();
+    assert_eq!(format!("{error:#}"), "cannot open a session: etcdserver: too large lease TTL");
+    ensure!(begin.elapsed() < CONNECT_TIMEOUT);
+    Ok(())
+}
+
+#[tokio::test]
+async fn holder_and_waiter_survive_a_crash_of_the_server_and_a_compaction() -> Result<()> {
+    let mut etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let waiting = waiter(&Mutex::new(&s2, NAME));
+    until(async || Ok(watchers(&etcd)? == 1)).await?;
+
+    let past = revision(&mut client).await?;
+    client.compact(past, None).await?;
+    etcd.restart()?;
+    let mut client = connect(&etcd).await?;
+    client.put("other", "", None).await?;
+    // It watches again: so it has looked again, and not taken the end for its turn.
+    until(async || Ok(watchers(&etcd)? == 1)).await?;
+    ensure!(owns(&mut client, &guard).await?);
+    ensure!(!waiting.is_finished());
+    ensure!(guard.unlock().await?);
+    ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_waiter_that_leaves_while_the_server_is_down_leaves_no_ghost() -> Result<()> {
+    let mut etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let waiting = waiter(&Mutex::new(&s2, NAME));
+    queue_of(&mut client, 2).await?;
+
+    etcd.kill()?;
+    waiting.abort();
+    etcd.restart()?;
+    let mut client = connect(&etcd).await?;
+    queue_of(&mut client, 1).await?;
+    ensure!(owns(&mut client, &guard).await?);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_frozen_member_costs_neither_the_session_nor_the_lock() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let leader = cluster.leader().await?;
+    let endpoints = cluster.endpoints();
+    let endpoints: Vec<&str> = endpoints.split(',').collect();
+    let client = Client::connect(&endpoints, None).await?;
+    // Each renews through a member of its own choice: some through the frozen one.
+    let mut sessions = Vec::new();
+    for _ in 0..12 {
+        sessions.push(Session::open(&client, 3 * SHORT).await?);
+    }
+
+    let _frozen = cluster.members[(leader + 1) % 3].freeze()?;
+    let begin = Instant::now();
+    // Those that cannot be renewed are lost by then.
+    while begin.elapsed() < 3 * SHORT {
+        let guard = timeout(PATIENCE, Mutex::new(&sessions[0], NAME).lock()).await??;
+        let waiting = waiter(&Mutex::new(&sessions[1], NAME));
+        ensure!(guard.unlock().await?);
+        ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
+    }
+    let lost = sessions.iter().filter(|session| !session.is_alive()).count();
+    assert_eq!(lost, 0);
+    Ok(())
+}
+
+// A slow etcd, and one that refuses.
+
+#[tokio::test]
+async fn a_session_lives_with_responses_that_are_late() -> Result<()> {
+    let etcd = Server::start()?;
+    let proxy = Proxy::to(etcd.address())?;
+    let session = Session::open(&connect_by(&proxy).await?, Duration::from_secs(5)).await?;
+    proxy.delay_responses(Duration::from_secs(1));
+    ensure!(timeout(session.ttl() + SHORT, session.lost()).await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_is_opened_and_locks_if_no_response_comes_within_the_first_limit() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    proxy.delay_responses(REQUEST_TIMEOUT * 11 / 10);
+    let by_proxy = connect_by(&proxy).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&by_proxy, LONG).await?);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let waiting = waiter(&Mutex::new(&s2, NAME));
+    queue_of(&mut client, 2).await?;
+    ensure!(guard.unlock().await?);
+    ensure!(timeout(PATIENCE, waiting).await???.unlock().await?);
+    s2.close().await
+}
+
+#[tokio::test]
+async fn etcd_without_space_is_told_at_once_and_a_lock_can_be_given_back() -> Result<()> {
+    let etcd = Server::start_with(&["--quota-backend-bytes=65536"])?;
+    let mut client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let text = loop {
+        if let Err(error) = client.put("big", vec![0; 10_000], None).await {
+            break error.to_string();
+        }
+    };
+    ensure!(text.contains("database space exceeded"), "{text}");
+
+    let before = received(&etcd)?;
+    let mutex = Mutex::new(&s2, NAME);
+    let full = "cannot lock /my-lock/: etcdserver: mvcc: database space exceeded";
+    let error = timeout(PATIENCE, mutex.lock()).await?.err().unwrap();
+    assert_eq!(format!("{error:#}"), full);
+    let error = timeout(PATIENCE, mutex.try_lock()).await?.err().unwrap();
+    assert_eq!(format!("{error:#}"), full);
+    ensure!(received(&etcd)? - before <= 4, "it asks on");
+    ensure!(guard.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn locks_and_unlocks_are_not_lost_while_users_and_roles_change() -> Result<()> {
+    let etcd = Server::start()?;
+    etcd_server::add_users(&mut connect(&etcd).await?).await?;
+    let named = |name| {
+        let user = ConnectOptions::new().with_user(name, "secret").with_auto_token_refresh(true);
+        Client::connect([etcd.endpoint()], Some(user))
+    };
+    let (mut root, anna) = (named("root").await?, named("anna").await?);
+    let session = Session::open(&anna, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    let change = async {
+        for number in 0.. {
+            root.role_add(format!("role{number}")).await?;
+            sleep(Duration::from_millis(2)).await;
+        }
+        anyhow::Ok(())
+    };
+    let lock = async {
+        for _ in 0..300 {
+            ensure!(mutex.lock().await?.unlock().await?);
+        }
+        Ok(())
+    };
+    tokio::select! {
+        done = lock => done,
+        changed = change => changed,
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_closed_if_not_at_the_first_attempt() -> Result<()> {
+    let mut etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let _guard = Mutex::new(&session, NAME).lock().await?;
+    etcd.kill()?;
+    let closing = tokio::spawn(session.close());
+    sleep(Duration::from_millis(200)).await; // the first attempts are refused
+    etcd.restart()?;
+    timeout(PATIENCE, closing).await???;
+    queue_of(&mut client, 0).await?;
+
+    // The first attempt is carried out, and its response is lost.
+    let proxy = Proxy::to(etcd.address())?;
+    let session = Session::open(&connect_by(&proxy).await?, LONG).await?;
+    proxy.lose_responses();
+    let closing = tokio::spawn(session.close());
+    until(async || Ok(client.leases().await?.leases().is_empty())).await?;
+    proxy.disconnect();
+    timeout(PATIENCE, closing).await???;
+
+    // It was gone before.
+    let session = Session::open(&client, LONG).await?;
+    client.lease_revoke(session.lease()).await?;
+    let error = session.close().await.err().unwrap();
+    let gone = "cannot revoke the session's lease: etcdserver: requested lease not found";
+    assert_eq!(format!("{error:#}"), gone);
+    Ok(())
+}
+
+// Members and connections.
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_leader_that_is_killed_or_frozen_costs_no_session_and_no_close() -> Result<()> {
+    let mut cluster = Cluster::start()?;
+    let ttl = Duration::from_secs(5);
+    let (client, leader) = by_the_leader(&cluster).await?;
+    let session = Session::open(&client, ttl).await?;
+    cluster.members[leader].kill()?;
+    timeout(ttl, session.close()).await??;
+    cluster.members[leader].restart()?;
+
+    let (client, leader) = by_the_leader(&cluster).await?;
+    let mut sessions = Vec::new();
+    for _ in 0..6 {
+        sessions.push(Session::open(&client, ttl).await?);
+    }
+    let _frozen = cluster.members[leader].freeze()?;
+    sleep(ttl + SHORT).await; // those that are not renewed are lost by then
+    ensure!(sessions.iter().all(Session::is_alive), "a session is lost");
+    for session in sessions {
+        timeout(ttl, session.close()).await??;
+    }
+    Ok(())
+}
+
+/// A client that goes to the leader first.
+#[cfg(unix)]
+async fn by_the_leader(cluster: &Cluster) -> Result<(Client, usize)> {
+    let leader = cluster.leader().await?;
+    let endpoints = [0, 1, 2].map(|n| cluster.members[(leader + n) % 3].address().to_string());
+    Ok((common::connect_to(endpoints).await?, leader))
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_free_lock_is_found_by_waiters_whose_member_is_frozen() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let leader = cluster.leader().await?;
+    let (mut guards, mut waiting) = (Vec::new(), Vec::new());
+    let holder = common::connect_to([cluster.members[leader].address().to_string()]).await?;
+    let session = Session::open(&holder, LONG).await?;
+    let endpoints = cluster.endpoints();
+    let endpoints: Vec<&str> = endpoints.split(',').collect();
+    let mut sessions = Vec::new();
+    // Each watches by a member of its own choice: some by the frozen one.
+    for number in 0..9 {
+        let name = format!("lock{number}");
+        guards.push(Mutex::new(&session, &name).lock().await?);
+        let client = Client::connect(&endpoints, None).await?;
+        let waits = Session::open(&client, LONG).await?;
+        waiting.push(waiter(&Mutex::new(&waits, &name)));
+        sessions.push(waits);
+    }
+    for member in &cluster.members {
+        until(async || Ok(watchers_at(member.address())? > 0)).await?;
+    }
+    let _frozen = cluster.members[(leader + 1) % 3].freeze()?;
+    for guard in guards {
+        ensure!(guard.unlock().await?);
+    }
+    for waiting in waiting {
+        // Within 3 s each looks again, and that may take three attempts of 1, 2 and 4 s.
+        timeout(Duration::from_secs(12), waiting).await???.unlock().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn waiters_that_take_all_streams_of_a_connection_starve_nobody() -> Result<()> {
+    let etcd = Server::start_with(&["--max-concurrent-streams=20"])?;
+    let client = connect(&etcd).await?;
+    let mut sessions = Vec::new();
+    for _ in 0..25 {
+        sessions.push(Session::open(&client, 2 * SHORT).await?);
+    }
+    let mut waiting = JoinSet::new();
+    for session in &sessions {
+        let mutex = Mutex::new(session, NAME);
+        waiting.spawn(async move {
+            let guard = mutex.lock().await?;
+            sleep(SHORT / 5).await; // so that all together take longer than two TTLs
+            guard.unlock().await
+        });
+    }
+    while let Some(served) = timeout(PATIENCE, waiting.join_next()).await? {
+        ensure!(served??);
+    }
+    ensure!(sessions.iter().all(Session::is_alive));
+    Ok(())
+}

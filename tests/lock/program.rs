@@ -1,0 +1,102 @@
+//! The chapter's program: what stays in etcd when it is interrupted or killed.
+#![cfg(unix)] // the signals are Unix's
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use etcd_client::{Client, PutOptions};
+use etcd_server::Server;
+use lock::{Guard, Mutex, Session};
+use tokio::time::timeout;
+
+use super::support::*;
+
+#[tokio::test]
+async fn ctrl_c_and_sigterm_close_the_sessions_of_the_program() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let _guard = Mutex::new(&session, NAME).lock().await?;
+    for signal in ["INT", "TERM"] {
+        let program = program(&etcd)?;
+        queue_of(&mut client, 2).await?;
+        testing::signal(signal, program.id())?;
+        let (lines, ended) = program.end()?;
+        assert_eq!((lines, ended.code()), (vec!["Error: interrupted".to_owned()], Some(1)));
+        assert_eq!(queue(&mut client).await?.len(), 1);
+        assert_eq!(client.leases().await?.leases().len(), 1);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_that_has_lost_its_session_tells_that_and_closes_the_other_one() -> Result<()> {
+    let etcd = Server::start()?;
+    let (session, _, _guard, program, mut client) = program_that_waits(&etcd).await?;
+    let waiting = queue(&mut client).await?.remove(1);
+    let lease = waiting.rsplit('/').next().unwrap();
+    client.lease_revoke(i64::from_str_radix(lease, 16)?).await?;
+    let (lines, ended) = program.end()?;
+    let lost = "Error: cannot lock /my-lock/: the session is lost";
+    assert_eq!((lines, ended.code()), (vec![lost.to_owned()], Some(1)));
+    let leases = client.leases().await?;
+    let leases: Vec<_> = leases.leases().iter().map(|lease| lease.id()).collect();
+    assert_eq!(leases, [session.lease()]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_holder_frees_the_lock_within_its_ttl_and_a_second() -> Result<()> {
+    let etcd = Server::start()?;
+    let (_session, mutex, guard, program, mut client) = program_that_waits(&etcd).await?;
+    let frozen = etcd_server::freeze(program.id())?;
+    ensure!(guard.unlock().await?);
+    ensure!(mutex.try_lock().await?.is_none(), "the program has it");
+
+    testing::signal("KILL", program.id())?;
+    drop(frozen);
+    let next = waiter(&mutex);
+    end_of_a_lease(&mut client, 5).await?;
+    ensure!(timeout(Duration::from_secs(1), next).await???.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_waiter_holds_nobody_up_for_longer_than_its_ttl_and_a_second() -> Result<()> {
+    let etcd = Server::start()?;
+    let (_session, _, guard, program, mut client) = program_that_waits(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let behind = waiter(&Mutex::new(&session, NAME));
+    queue_of(&mut client, 3).await?;
+
+    testing::signal("KILL", program.id())?;
+    ensure!(guard.unlock().await?);
+    end_of_a_lease(&mut client, 5).await?;
+    ensure!(timeout(Duration::from_secs(1), behind).await???.unlock().await?);
+    Ok(())
+}
+
+/// The chapter's program, which waits for a lock that we have.
+async fn program_that_waits(
+    etcd: &Server,
+) -> Result<(Session, Mutex, Guard, testing::Program, Client)> {
+    let mut client = connect(etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    let guard = mutex.lock().await?;
+    let program = program(etcd)?;
+    queue_of(&mut client, 2).await?;
+    Ok((session, mutex, guard, program, client))
+}
+
+/// Waits for a TTL by etcd's clock: until a lease has ended that begins now.
+async fn end_of_a_lease(client: &mut Client, ttl: i64) -> Result<()> {
+    let lease = client.lease_grant(ttl, None).await?.id();
+    client.put("control", "", Some(PutOptions::new().with_lease(lease))).await?;
+    until(async || Ok(client.get("control", None).await?.count() == 0)).await
+}
+
+/// Starts the chapter's program.
+fn program(etcd: &Server) -> Result<testing::Program> {
+    testing::Program::start(testing::program_at(etcd, "lock")?)
+}

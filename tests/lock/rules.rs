@@ -1,0 +1,296 @@
+//! What the queue promises: each promise against an etcd of its own.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use etcd_client::GetOptions;
+use etcd_server::{Proxy, Server};
+use lock::{Mutex, Session};
+use tokio::time::{sleep, timeout};
+
+use super::support::*;
+
+// The queue.
+
+#[tokio::test]
+async fn a_lock_costs_two_requests_two_revisions_and_no_further_key() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    ensure!(mutex.lock().await?.unlock().await?);
+
+    let begin = revision(&mut client).await?;
+    let before = received(&etcd)?;
+    for _ in 0..20 {
+        ensure!(mutex.lock().await?.unlock().await?);
+    }
+    assert_eq!(received(&etcd)? - before, 40);
+    assert_eq!(revision(&mut client).await? - begin, 40);
+
+    // etcd's reads of a prefix also pass the keys deleted since the last compaction.
+    assert_eq!(keys_since(&mut client, begin).await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ten_waiters_are_served_in_order_and_none_is_woken_for_another() -> Result<()> {
+    const WAITERS: i64 = 10;
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mut guard = Mutex::new(&session, NAME).lock().await?;
+    let (mut sessions, mut waiters) = (Vec::new(), Vec::new());
+    for number in 0..WAITERS {
+        let session = Session::open(&client, LONG).await?;
+        waiters.push(waiter(&Mutex::new(&session, NAME)));
+        sessions.push(session);
+        queue_of(&mut client, 2 + number as usize).await?;
+    }
+    until(async || Ok(watchers(&etcd)? == WAITERS)).await?;
+
+    let events = sent_to_watchers(&etcd)?;
+    for waiter in waiters {
+        let before = guard.token();
+        ensure!(guard.unlock().await?);
+        guard = waiter.await??;
+        ensure!(before < guard.token());
+    }
+    assert_eq!(sent_to_watchers(&etcd)? - events, WAITERS);
+    Ok(())
+}
+
+#[tokio::test]
+async fn tasks_that_share_a_session_or_a_mutex_exclude_each_other() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let (mutex, other) = (Mutex::new(&session, NAME), Mutex::new(&session, NAME));
+    let guard = mutex.lock().await?;
+    ensure!(mutex.try_lock().await?.is_none());
+    ensure!(other.try_lock().await?.is_none());
+    queue_of(&mut client, 1).await?;
+
+    // Each is served, and the session has one key in the queue for all of them.
+    let waiting: Vec<_> = (0..1000).map(|_| waiter(&other)).collect();
+    let stranger = Session::open(&client, LONG).await?;
+    let next = waiter(&Mutex::new(&stranger, NAME));
+    queue_of(&mut client, 2).await?;
+    ensure!(guard.unlock().await?);
+    let next = timeout(PATIENCE, next).await???;
+    ensure!(mutex.try_lock().await?.is_none());
+    ensure!(next.unlock().await?);
+    let mut token = 0;
+    for waiting in waiting {
+        let guard = timeout(PATIENCE, waiting).await???;
+        ensure!(token < guard.token());
+        token = guard.token();
+        ensure!(guard.unlock().await?);
+    }
+    // A guard is free for the next task when `unlock` returns.
+    ensure!(mutex.try_lock().await?.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_tasks_of_a_session_use_one_key_again_and_again() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let begin = revision(&mut client).await?;
+    let turns = async || {
+        for _ in 0..50 {
+            ensure!(Mutex::new(&session, NAME).lock().await?.unlock().await?);
+        }
+        Ok(())
+    };
+    tokio::try_join!(turns(), turns())?;
+    assert_eq!(keys_since(&mut client, begin).await?, [format!("{NAME}/{:x}", session.lease())]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_try_lock_that_fails_costs_one_request_and_writes_nothing() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let mutex = Mutex::new(&s2, NAME);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let (begin, before) = (revision(&mut client).await?, received(&etcd)?);
+    for _ in 0..20 {
+        ensure!(mutex.try_lock().await?.is_none());
+    }
+    assert_eq!(received(&etcd)? - before, 20);
+    assert_eq!(revision(&mut client).await?, begin);
+
+    ensure!(guard.unlock().await?);
+    let before = received(&etcd)?;
+    ensure!(mutex.try_lock().await?.context("it is free")?.unlock().await?);
+    assert_eq!(received(&etcd)? - before, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn waiters_of_a_session_ask_no_more_often_if_there_are_many_of_them() -> Result<()> {
+    let etcd = Server::start()?;
+    let client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    // A thousand tasks for one lock, and a task for each of two hundred others.
+    let mut waiting: Vec<_> = (0..1000).map(|_| waiter(&Mutex::new(&s2, NAME))).collect();
+    let mut guards = vec![Mutex::new(&s1, NAME).try_lock().await?];
+    for number in 0..200 {
+        let name = format!("other{number}");
+        guards.push(Mutex::new(&s1, &name).try_lock().await?);
+        waiting.push(waiter(&Mutex::new(&s2, name)));
+    }
+    until(async || Ok(watchers(&etcd)? >= 200)).await?;
+    let (before, begin) = (received(&etcd)?, Instant::now());
+    sleep(Duration::from_secs(5)).await; // a time in which each looks again, if it may
+    let (looks, seconds) = (received(&etcd)? - before, begin.elapsed().as_secs_f64());
+    ensure!(looks > 0, "nobody looks again");
+    ensure!(looks as f64 <= 20.0 * seconds + 1.0, "{looks} looks in {seconds:.1} s");
+    Ok(())
+}
+
+#[tokio::test]
+async fn gos_mutex_and_etcdctl_lock_take_part_in_the_queue() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+
+    let go = Go::join(&mut client).await?;
+    ensure!(mutex.try_lock().await?.is_none());
+    let waiting = waiter(&mutex);
+    queue_of(&mut client, 2).await?;
+    go.unlock(&mut client).await?;
+    let guard = waiting.await??;
+
+    let go = Go::join(&mut client).await?;
+    ensure!(!go.is_owner(&mut client).await?);
+    let owner = &queue(&mut client).await?[0];
+    ensure!(owner.starts_with(&format!("{NAME}/{:x}", session.lease())), "{owner}");
+    ensure!(guard.unlock().await?);
+    ensure!(go.is_owner(&mut client).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_comes_again_behind_us_is_not_waited_for() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    let session = Session::open(&connect_by(&proxy).await?, LONG).await?;
+    let go = Go::join(&mut client).await?;
+
+    // Between our joining the queue and our watch, Go's mutex unlocks and locks
+    // again, which it does with the same key.
+    proxy.lose_responses();
+    let waiting = waiter(&Mutex::new(&session, NAME));
+    queue_of(&mut client, 2).await?;
+    go.unlock(&mut client).await?;
+    let go = go.again(&mut client).await?;
+    proxy.disconnect();
+
+    let guard = timeout(PATIENCE, waiting).await???;
+    ensure!(!go.is_owner(&mut client).await?);
+    ensure!(guard.unlock().await?);
+    Ok(())
+}
+
+// Leaving it.
+
+#[tokio::test]
+async fn three_hundred_waiters_aborted_at_random_moments_leave_nothing() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    let mut guard = Some(Mutex::new(&session, NAME).lock().await?);
+    let mut random = fastrand::Rng::with_seed(1);
+    for number in 0..300 {
+        if number == 150 {
+            guard = None; // from here on they get the lock
+            queue_of(&mut client, 0).await?;
+        }
+        let waiting = waiter(&mutex);
+        sleep(Duration::from_micros(random.u64(..3000))).await;
+        waiting.abort();
+    }
+    queue_of(&mut client, 0).await?;
+    drop(guard);
+    // Nothing that came late stays either: a new contender gets the lock.
+    let other = Session::open(&client, LONG).await?;
+    ensure!(timeout(PATIENCE, Mutex::new(&other, NAME).lock()).await??.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn attempts_that_were_cut_off_leave_one_mark_that_blocks_nobody() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mut random = fastrand::Rng::with_seed(1);
+    let name = |number: u32| format!("svc/db{}", number % 10);
+    for number in 0..1000 {
+        let limit = Duration::from_micros(random.u64(..1500));
+        let _ = timeout(limit, Mutex::new(&session, name(number)).lock()).await;
+    }
+    for number in 0..10 {
+        let mutex = Mutex::new(&session, name(number));
+        ensure!(timeout(PATIENCE, mutex.lock()).await??.unlock().await?); // and all before have left
+    }
+    let all = GetOptions::new().with_all_keys().with_keys_only();
+    let left = client.get("", Some(all)).await?;
+    let left: Vec<_> = left.kvs().iter().map(|kv| kv.key_str()).collect::<Result<_, _>>()?;
+    assert_eq!(left, [format!("session!{:x}", session.lease())]);
+    // A mark of `svc/db0` below `svc/` would block `svc`.
+    for name in ["svc", "svc/db1", ""] {
+        let other = Session::open(&client, LONG).await?;
+        ensure!(Mutex::new(&other, name).try_lock().await?.is_some(), "{name:?} is blocked");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guard_that_is_dropped_outside_of_a_runtime_is_given_back() -> Result<()> {
+    let etcd = Server::start()?;
+    let client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    std::thread::spawn(move || drop(guard)).join().unwrap();
+    let guard = timeout(PATIENCE, Mutex::new(&s2, NAME).lock()).await??;
+    ensure!(guard.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dropped_guard_and_a_closed_session_pass_the_lock_on() -> Result<()> {
+    let etcd = Server::start()?;
+    let client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let waiting = waiter(&Mutex::new(&s2, NAME));
+    drop(guard);
+    let guard = timeout(PATIENCE, waiting).await???;
+
+    let waiting = waiter(&Mutex::new(&s1, NAME));
+    s2.close().await?;
+    ensure!(!guard.unlock().await?, "the lock went with its session");
+    timeout(PATIENCE, waiting).await???.unlock().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn unlocking_never_frees_the_lock_of_another() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let guard = Mutex::new(&session, NAME).lock().await?;
+    // The same key, but not the same lock.
+    let key = queue(&mut client).await?.remove(0);
+    client.delete(&*key, None).await?;
+    client.put(&*key, "", None).await?;
+    ensure!(!guard.unlock().await?);
+    queue_of(&mut client, 1).await
+}

@@ -1,0 +1,208 @@
+//! What a session promises, and what it does when it is lost.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use etcd_client::{Client, ConnectOptions};
+use etcd_server::{Proxy, Server};
+use lock::{Mutex, Session};
+use tokio::runtime;
+use tokio::time::{sleep, timeout};
+
+use super::support::*;
+
+#[tokio::test]
+async fn a_waiter_whose_lease_is_gone_hears_it_while_it_waits() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, 3 * SHORT).await?);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let before = carried_out(&etcd)?;
+    let waiting = waiter(&Mutex::new(&s2, NAME));
+    // It has looked twice: when it joined, and when it watched. A third look, at its turn,
+    // would tell that its key is gone.
+    until(async || Ok(carried_out(&etcd)? >= before + 2)).await?;
+    client.lease_revoke(s2.lease()).await?;
+
+    // The next renewal tells, after a third of the TTL.
+    let error = timeout(2 * SHORT, waiting).await??.err().unwrap();
+    assert_eq!(format!("{error:#}"), "cannot lock /my-lock/: the session is lost");
+    ensure!(!s2.is_alive());
+    ensure!(guard.unlock().await?);
+
+    // Go's `Orphan`; a session that is dropped does the same.
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let s3 = Session::open(&client, SHORT).await?;
+    let waiting = waiter(&Mutex::new(&s3, NAME));
+    queue_of(&mut client, 2).await?;
+    s3.orphan();
+    ensure!(timeout(PATIENCE, waiting).await??.is_err());
+    ensure!(guard.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guard_keeps_its_session_and_nothing_else_does() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let acquire = async |client: &Client| {
+        let session = Session::open(client, SHORT).await?;
+        Mutex::new(&session, NAME).lock().await
+    };
+    let guard = acquire(&client).await?;
+    ensure!(timeout(2 * SHORT, guard.lost()).await.is_err(), "it is lost");
+    ensure!(owns(&mut client, &guard).await?);
+    ensure!(guard.unlock().await?);
+    // Nothing renews the lease any more.
+    until(async || Ok(client.leases().await?.leases().is_empty())).await?;
+
+    let ends: [fn(Session); 2] = [drop, |session| assert_ne!(session.orphan(), 0)];
+    for end in ends {
+        let session = Session::open(&client, LONG).await?;
+        let mutex = Mutex::new(&session, NAME);
+        end(session);
+        let error = mutex.try_lock().await.err().unwrap();
+        assert_eq!(format!("{error:#}"), "cannot lock /my-lock/: the session is lost");
+        ensure!(mutex.lock().await.is_err());
+    }
+    let session = Session::open(&client, LONG).await?;
+    let mutex = Mutex::new(&session, NAME);
+    session.close().await?;
+    ensure!(mutex.try_lock().await.is_err());
+    queue_of(&mut client, 0).await
+}
+
+#[tokio::test]
+async fn orphan_and_a_close_that_is_cut_off_end_the_session_of_a_guard() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    let by_proxy = connect_by(&proxy).await?;
+    for orphan in [true, false] {
+        let session = Session::open(&by_proxy, SHORT).await?;
+        let guard = Mutex::new(&session, NAME).lock().await?;
+        if orphan {
+            session.orphan();
+        } else {
+            proxy.pause_requests();
+            ensure!(timeout(SHORT / 10, session.close()).await.is_err());
+        }
+        timeout(SHORT / 10, guard.lost()).await?;
+        queue_of(&mut client, 0).await?; // the lease has run out
+        proxy.mend();
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_waiter_whose_key_is_gone_does_not_get_the_lock() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let waiting = waiter(&Mutex::new(&s2, NAME));
+    queue_of(&mut client, 2).await?;
+    let key = queue(&mut client).await?.remove(1);
+    client.delete(key, None).await?;
+    ensure!(guard.unlock().await?);
+    ensure!(timeout(PATIENCE, waiting).await??.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_lives_beyond_its_ttl_and_is_lost_within_it() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, SHORT).await?;
+    let guard = Mutex::new(&session, NAME).lock().await?;
+    ensure!(timeout(2 * SHORT, session.lost()).await.is_err());
+    ensure!(session.is_alive());
+    ensure!(owns(&mut client, &guard).await?);
+
+    let frozen = etcd.freeze()?;
+    let begin = Instant::now();
+    timeout(PATIENCE, session.lost()).await?;
+    let took = begin.elapsed();
+    ensure!(took < session.ttl() + Duration::from_secs(1), "{took:?}");
+    drop(frozen);
+    // etcd may know the lease still, but a lost session stays lost.
+    queue_of(&mut client, 0).await?;
+    ensure!(!session.is_alive());
+    ensure!(!guard.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_outlives_the_token_of_its_user() -> Result<()> {
+    let mut etcd = Server::start()?;
+    etcd_server::add_users(&mut connect(&etcd).await?).await?;
+    let anna = ConnectOptions::new().with_user("anna", "secret").with_auto_token_refresh(true);
+    let client = Client::connect([etcd.endpoint()], Some(anna)).await?;
+    let session = Session::open(&client, 3 * SHORT).await?;
+    let before = written_to_disk(&etcd)?;
+    let guard = Mutex::new(&session, NAME).lock().await?;
+    // etcd keeps its tokens in memory. After a crash it does again what it had not written yet,
+    // also the login. The holder is busy and asks nothing of etcd.
+    until(async || Ok(written_to_disk(&etcd)? > before)).await?;
+    etcd.restart()?;
+    ensure!(timeout(session.ttl(), session.lost()).await.is_err(), "it was not renewed");
+    ensure!(guard.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_renewal_whose_response_is_late_does_not_bring_the_session_back() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    let session = Session::open(&connect_by(&proxy).await?, SHORT).await?;
+    proxy.pause_responses();
+    while session.is_alive() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    // etcd has had each renewal, and would go on; the last of them is still waited for.
+    proxy.mend();
+    ensure!(client.lease_time_to_live(session.lease(), None).await?.ttl() >= 0, "-1: it is gone");
+    sleep(SHORT / 4).await;
+    ensure!(!session.is_alive());
+    Ok(())
+}
+
+#[test]
+fn what_a_holder_writes_after_a_long_pause_is_refused_if_the_lock_is_checked() -> Result<()> {
+    // A runtime that nobody drives stands still as a stopped process does.
+    let pausing = runtime::Builder::new_current_thread().enable_all().build()?;
+    let running = runtime::Builder::new_current_thread().enable_all().build()?;
+    let etcd = Server::start()?;
+    let (mut client, session, guard) = pausing.block_on(async {
+        let client = connect(&etcd).await?;
+        let session = Session::open(&client, SHORT).await?;
+        let guard = Mutex::new(&session, NAME).lock().await?;
+        anyhow::Ok((client, session, guard))
+    })?;
+
+    let (second, next) = running.block_on(async {
+        let client = connect(&etcd).await?;
+        let session = Session::open(&client, LONG).await?;
+        let guard = timeout(PATIENCE, Mutex::new(&session, NAME).lock()).await??;
+        anyhow::Ok((session, guard))
+    })?;
+    ensure!(guard.token() < next.token());
+
+    pausing.block_on(async {
+        ensure!(!session.is_alive(), "known without waiting for anything");
+        // etcd accepts a plain write, whoever has the lock.
+        client.put("plain", "late", None).await?;
+        ensure!(!owns(&mut client, &guard).await?);
+        // A resource that remembers the largest token it has seen.
+        let seen = next.token();
+        ensure!(guard.token() < seen, "would be refused");
+        ensure!(!guard.unlock().await?);
+        Ok(())
+    })?;
+    running.block_on(async {
+        ensure!(owns(&mut connect(&etcd).await?, &next).await?);
+        ensure!(next.unlock().await?);
+        second.close().await
+    })
+}
