@@ -13,11 +13,13 @@
 
 mod answers;
 mod course;
+mod etcd;
 mod picture;
 mod progress;
 mod report;
 mod scene;
 mod screen;
+mod stage;
 mod verdict;
 mod wire;
 
@@ -36,17 +38,28 @@ use tokio::time::{sleep, timeout};
 
 pub use course::{COURSE, root};
 pub use edits::edits;
+pub use etcd::{Change, Etcd};
 pub use picture::{NOTHING, Sign, Steps, Timeline};
 pub use progress::{Work, all_work};
 pub use report::{CLASS, HERE, RUNNING};
 pub use scene::{Scene, blocking, connect_by_wire_to, connect_to};
 pub use screen::{Cell, Row, Screen};
+pub use stage::Fault;
 pub use verdict::{
     Stages, Stopwatch, Verdict, broken, check_running, counted_round, gave_up, held, round,
 };
 pub use wire::{PausedRequest, PausedResponse, Sent, Wire};
 
 use report::Report;
+
+/// Prints a line of an experiment. It is an error if nobody reads it.
+#[macro_export]
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write;
+        writeln!(std::io::stdout(), $($line)*)
+    }};
+}
 
 /// How long an experiment may take: 28 s.
 const LIMIT: Duration = Duration::from_secs(28);

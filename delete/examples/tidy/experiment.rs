@@ -2,19 +2,14 @@
 //!
 //! Repair `yours.rs`, not this file.
 
-use std::io::{Write, stdout};
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
-use etcd_client::{Client, DeleteOptions, EventType, WatchOptions};
+use anyhow::{Result, ensure};
 use etcd_server::Server;
 use exercise::{
-    Exercise, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to, connect_to,
-    counted_round, gave_up, held,
+    Change, Etcd, Exercise, Fault, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to,
+    counted_round, gave_up, held, say,
 };
-use tokio::time::timeout;
 
 use crate::tidy;
 
@@ -39,6 +34,7 @@ pub const EXERCISE: Exercise = Exercise {
 const DONE: [&str; 2] = ["jobs/1", "jobs/30"];
 /// These jobs are done, and are started again meanwhile.
 const AGAIN: [&str; 2] = ["jobs/2", "jobs/4"];
+const ALL: [&str; 4] = [AGAIN[0], AGAIN[1], DONE[0], DONE[1]];
 /// Other keys and values. Many of them come before the last job that is done.
 const OTHERS: [(&str, &str); 14] = [
     ("jobs/10", "running"),
@@ -60,80 +56,51 @@ const OTHERS: [(&str, &str); 14] = [
 pub async fn run(scene: Scene) -> Result<Verdict> {
     // Of its own: nobody else may make the last change.
     let server = blocking(Server::start).await?;
-    let address = server.address();
-    let client = connect_to(address).await?;
-    let mut jobs = Jobs { client, address, scene, own: Vec::new(), loses: false };
+    let (etcd, address) = (Etcd::of(&server).await?, server.address());
+    let mut jobs = Jobs { etcd, address, scene, own: Vec::new(), loses: false };
 
-    // A fault after the first request, after the second and so on, until `tidy` sends fewer
-    // requests, and no fault comes.
+    // After the first request, after the second and so on, until `tidy` sends fewer.
     let mut requests = 0;
     loop {
-        let (counted, fault) = counted_round(async |_| {
-            let (counted, fault) = jobs.run(requests + 1, Fault::StartsAgain).await?;
-            Ok((counted.or_else(gave_up)?, fault))
+        let (counted, is_started) = counted_round(async |_| {
+            let played = jobs.play(Fault::Overtaken, requests + 1, Jobs::start_again).await?;
+            Ok((played.0.or_else(gave_up)?, played.1))
         })
         .await?;
-        if !fault {
-            writeln!(stdout(), "4 jobs were done; tidy says that it removed {counted}")?;
-            jobs.judge(Some(counted), [DONE, AGAIN].as_flattened()).await?;
+        if !is_started {
+            say!("4 jobs were done; tidy says that it removed {counted}")?;
+            jobs.judge(Some(counted), &ALL).await?;
             break;
         }
         requests += 1;
-        writeln!(
-            stdout(),
+        say!(
             "4 jobs were done; after the response to your request {requests}, two of them were started again"
         )?;
         jobs.judge(Some(counted), &DONE).await?;
     }
     ensure!(requests > 0, "tidy has asked etcd for nothing, so nothing was tried");
 
+    let nobody = async |_: &mut Jobs| Ok(());
     let mut turns = vec![1, requests];
     turns.dedup();
     for nth in turns {
-        writeln!(stdout(), "4 jobs were done; the response to your request {nth} was lost")?;
-        match jobs.run(nth, Fault::LosesResponse).await?.0 {
-            Ok(counted) => jobs.judge(Some(counted), [DONE, AGAIN].as_flattened()).await?,
-            Err(_) => jobs.judge(None, &[]).await?, // it says so
-        }
-        writeln!(
-            stdout(),
-            "4 jobs were done; your request {nth} was lost, and two of them were started again"
-        )?;
-        match jobs.run(nth, Fault::LosesRequest).await?.0 {
-            Ok(counted) => jobs.judge(Some(counted), &DONE).await?,
-            Err(_) => jobs.judge(None, &[]).await?,
-        }
+        say!("4 jobs were done; the response to your request {nth} was lost")?;
+        jobs.lose(Fault::ResponseLost, nth, nobody, &ALL).await?;
+        say!("4 jobs were done; your request {nth} was lost, and two of them were started again")?;
+        jobs.lose(Fault::RequestLost, nth, Jobs::start_again, &DONE).await?;
     }
-    writeln!(
-        stdout(),
+    say!(
         "4 jobs were done; your request {requests} was lost, and another program removed what was left"
     )?;
-    let counted = jobs.run(requests, Fault::Overtaken).await?.0;
-    jobs.judge(counted.ok(), &[]).await?;
-    writeln!(stdout(), "4 jobs were done; your request {requests} arrived after your next one")?;
-    let counted = jobs.run(requests, Fault::Late).await?.0;
-    jobs.judge(counted.ok(), &[]).await?;
+    jobs.lose(Fault::RequestLost, requests, Jobs::remove_done, &[]).await?;
+    say!("4 jobs were done; your request {requests} arrived after your next one")?;
+    jobs.lose(Fault::Late, requests, nobody, &[]).await?;
     held("the jobs that were done are gone, and nothing else")
-}
-
-/// What happens to the request with a given number.
-#[derive(PartialEq)]
-enum Fault {
-    /// Jobs are started again when etcd has responded to it.
-    StartsAgain,
-    LosesResponse,
-    /// It never arrives, and jobs are started again.
-    LosesRequest,
-    /// It never arrives, and others remove the jobs that are done.
-    Overtaken,
-    /// It arrives after the next one.
-    Late,
 }
 
 /// The jobs, and who changes them.
 struct Jobs {
-    client: Client,
-    /// The server's.
+    etcd: Etcd,
     address: SocketAddr,
     scene: Scene,
     /// The revisions of the experiment's own changes, since all was as it should be.
@@ -143,164 +110,85 @@ struct Jobs {
 }
 
 impl Jobs {
-    /// Begins again.
-    async fn prepare(&mut self) -> Result<()> {
-        let all = DeleteOptions::new().with_prefix();
-        let delete = self.client.delete("jobs", Some(all));
-        within(REQUEST_TIMEOUT, delete).await.context("delete failed")?;
-        for (key, value) in OTHERS {
-            self.put(key, value).await?;
+    /// Loses something of this request, and judges what `tidy` says and has done. Who says that it has failed need
+    /// not have removed any.
+    async fn lose(
+        &mut self,
+        fault: Fault,
+        nth: usize,
+        others: impl AsyncFnOnce(&mut Jobs) -> Result<()>,
+        stayed: &[&str],
+    ) -> Result<()> {
+        match self.play(fault, nth, others).await?.0 {
+            Ok(counted) => self.judge(Some(counted), stayed).await,
+            Err(_) => self.judge(None, &[]).await,
         }
-        // One of those that stay done is the last change.
-        for job in [AGAIN, DONE].as_flattened() {
-            self.put(job, "done").await?;
-        }
-        self.own.drain(..self.own.len() - 1);
-        Ok(())
     }
 
-    /// Runs `tidy`, with a fault at the request of this number, counted from 1. Returns what `tidy`
-    /// returns, and whether there was such a request.
-    async fn run(&mut self, nth: usize, fault: Fault) -> Result<(Result<i64>, bool)> {
-        self.prepare().await?;
-        let (mut client, mut wire) = connect_by_wire_to(self.address).await?;
-        let (answer, folder) = (self.scene.answer, "jobs");
-        let loses = fault != Fault::StartsAgain;
-        self.loses = loses;
-        let limit = if loses { 5 * REQUEST_TIMEOUT } else { Duration::MAX };
-        // The client is dropped with the task. Then the wire returns `None`.
-        let tidying = async move { timeout(limit, tidy(answer, &mut client, folder)).await };
-        let interfere = async {
-            // What is lost is not dropped before `tidy` has come to an end.
-            if let Fault::LosesRequest | Fault::Overtaken | Fault::Late = fault {
-                for _ in 1..nth {
-                    wire.response(1).await;
-                }
-                let Some(request) = wire.request().await else {
-                    return anyhow::Ok((false, (None, None)));
-                };
-                match fault {
-                    Fault::Overtaken => self.remove_done().await?,
-                    Fault::Late => {
-                        let next = wire.response(1).await; // none from a client that has given up
-                        request.arrive_late().await?;
-                        drop(next);
-                        wire.open();
-                        return Ok((true, (None, None)));
-                    }
-                    _ => self.start_again().await?,
-                }
-                wire.open();
-                return Ok((true, (Some(request), None)));
-            }
-            // etcd's response is on its way while this happens.
-            let response = wire.response(nth).await;
-            if response.is_some() && !loses {
-                self.start_again().await?;
-            }
-            wire.open();
-            Ok((response.is_some(), (None, response.filter(|_| loses))))
-        };
-        let (counted, interfered) = tokio::join!(tidying, interfere);
-        let (there_was, _lost) = interfered?;
-        match counted {
-            Ok(counted) => Ok((counted, there_was)),
-            Err(_) => broken(
-                format!("what the network has lost is still waited for after {limit:?}"),
-                "which of your requests has no limit",
-            ),
+    /// Begins again, and runs `tidy` with a fault. Returns what `tidy` says, and whether the fault came.
+    async fn play(
+        &mut self,
+        fault: Fault,
+        nth: usize,
+        others: impl AsyncFnOnce(&mut Jobs) -> Result<()>,
+    ) -> Result<(Result<i64>, bool)> {
+        self.etcd.delete_all("jobs").await?;
+        for (key, value) in OTHERS {
+            self.etcd.put(key, value).await?;
         }
+        self.own.clear();
+        // One of those that stay done is the last change.
+        for job in ALL {
+            self.own = vec![self.etcd.put(job, "done").await?];
+        }
+        self.loses = fault != Fault::Overtaken;
+        let (mut client, mut wire) = connect_by_wire_to(self.address).await?;
+        let answer = self.scene.answer;
+        let tidying = async move { tidy(answer, &mut client, "jobs").await };
+        wire.play(fault, nth, tidying, async || others(self).await).await
     }
 
     /// The first job gets a new value. The second one is deleted, and there is a new one.
     async fn start_again(&mut self) -> Result<()> {
-        self.delete(AGAIN[1]).await?;
-        self.put(AGAIN[0], "running").await?;
-        self.put(AGAIN[1], "waiting").await?;
+        self.own.extend(self.etcd.delete(AGAIN[1]).await?);
+        self.own.push(self.etcd.put(AGAIN[0], "running").await?);
+        self.own.push(self.etcd.put(AGAIN[1], "waiting").await?);
         Ok(())
     }
 
     async fn remove_done(&mut self) -> Result<()> {
-        for job in [DONE, AGAIN].as_flattened() {
-            self.delete(job).await?;
+        for job in ALL {
+            self.own.extend(self.etcd.delete(job).await?);
         }
         Ok(())
-    }
-
-    async fn delete(&mut self, name: &str) -> Result<()> {
-        let delete = self.client.delete(name, None);
-        let response = within(REQUEST_TIMEOUT, delete).await.context("delete failed")?;
-        // A delete that finds nothing has the revision of somebody's last change.
-        if response.deleted() > 0 {
-            self.own.push(response.header().context("no header")?.revision());
-        }
-        Ok(())
-    }
-
-    async fn put(&mut self, name: &str, value: &str) -> Result<i64> {
-        let put = self.client.put(name, value, None);
-        let response = within(REQUEST_TIMEOUT, put).await.context("put failed")?;
-        let revision = response.header().context("no header")?.revision();
-        self.own.push(revision);
-        Ok(revision)
     }
 
     /// Judges what etcd has seen. `tidy` says that it has deleted so many, or that it has failed; and
     /// these jobs have stayed done.
     async fn judge(&mut self, counted: Option<i64>, stayed: &[&str]) -> Result<()> {
-        let from = *self.own.first().context("not prepared")?;
-        let end = self.put("jobs/5", "running").await?;
-        let all = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(from);
-        let watch = self.client.watch("jobs", Some(all));
-        let mut changes = within(REQUEST_TIMEOUT, watch).await.context("watch failed")?;
+        let history = self.etcd.history("jobs", self.own[0]).await?;
+        let is_own = |change: &Change| self.own.contains(&change.revision);
+        let names = |is: fn(&Change) -> bool| -> Vec<&str> {
+            let by_tidy = history.iter().filter(|change| !is_own(change) && is(change));
+            by_tidy.map(|change| &*change.key).collect()
+        };
 
-        let (mut removed, mut destroyed, mut taken, mut put) = (vec![], vec![], vec![], vec![]);
-        // What has become of each job, and who has done it.
-        let mut history = Vec::new();
-        let mut seen = from;
-        while seen < end {
-            let response =
-                within(CONNECT_TIMEOUT, changes.message()).await.context("watch failed")?;
-            let response = response.context("the watch has ended")?;
-            ensure!(!response.canceled(), "the watch was cancelled");
-            for event in response.events() {
-                let kv = event.kv().context("no key")?;
-                seen = kv.mod_revision();
-                let name = kv.key_str()?.to_owned();
-                let is_own = self.own.contains(&seen);
-                let what = match event.event_type() {
-                    EventType::Put => format!("put {name} {}", kv.value_str()?),
-                    EventType::Delete => format!("delete {name}"),
-                };
-                history.push((name.clone(), if is_own { "others" } else { "tidy" }, what));
-                if is_own {
-                    continue;
-                }
-                let was_done = event.prev_kv().is_some_and(|kv| kv.value() == b"done");
-                match event.event_type() {
-                    EventType::Put => put.push(name),
-                    _ if !DONE.contains(&&*name) && !AGAIN.contains(&&*name) => taken.push(name),
-                    _ if !was_done => destroyed.push(name),
-                    _ => removed.push(name),
-                }
-            }
-        }
-
+        let put = names(|change| change.value.is_some());
         if !put.is_empty() {
-            let is_job = |name: &String| [DONE, AGAIN].as_flattened().contains(&&**name);
             return broken(
                 format!("tidy itself has put {}", put.join(", ")),
-                match put.iter().all(is_job) {
+                match put.iter().all(|key| ALL.contains(key)) {
                     true => "what others see and do before that put, and which value it replaces",
                     false => "who knows of that key: others start a job without a look at it",
                 },
             );
         }
+        let destroyed = names(|change| is_job(change) && !was_done(change));
         if let Some(job) = destroyed.first() {
             let mut steps = Steps::default();
             steps.add("tidy", format!("look at {job}"));
-            for (_, who, what) in history.into_iter().filter(|(name, ..)| name == job) {
-                steps.add(who, what);
+            for change in history.iter().filter(|change| change.key == *job) {
+                steps.add(if is_own(change) { "others" } else { "tidy" }, change.to_string());
             }
             self.scene.show(steps);
             return broken(
@@ -308,6 +196,7 @@ impl Jobs {
                 "what others can do between your look at a job and your delete",
             );
         }
+        let taken = names(|change| !is_job(change));
         if !taken.is_empty() {
             return broken(
                 format!("what was not done, or no job at all, is gone: {}", taken.join(", ")),
@@ -317,7 +206,8 @@ impl Jobs {
         let Some(counted) = counted else {
             return Ok(());
         };
-        let left = stayed.iter().filter(|job| !removed.iter().any(|gone| gone == *job)).count();
+        let removed = names(|_| true);
+        let left = stayed.iter().filter(|job| !removed.contains(job)).count();
         if left > 0 {
             return broken(
                 format!("of {} jobs that stayed done, {left} are still there", stayed.len()),
@@ -338,4 +228,12 @@ impl Jobs {
         }
         Ok(())
     }
+}
+
+fn is_job(change: &Change) -> bool {
+    ALL.contains(&&*change.key)
+}
+
+fn was_done(change: &Change) -> bool {
+    change.before.as_deref() == Some("done")
 }

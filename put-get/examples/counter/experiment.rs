@@ -3,17 +3,17 @@
 //! Repair `yours.rs`, not this file.
 
 use std::cell::Cell;
-use std::io::{Write, stdout};
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
-use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp, WatchOptions};
+use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
 use exercise::{
-    Exercise, Scene, Steps, Verdict, Wire, broken, counted_round, gave_up, held, round,
+    Etcd, Exercise, Fault, Scene, Steps, Verdict, Wire, broken, counted_round, gave_up, held,
+    round, say,
 };
 use tokio::task::spawn_local;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::add;
 
@@ -58,17 +58,14 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let overtaken = between_others(1..2).await?;
     add_to_nonsense(&scene).await?;
 
-    writeln!(
-        stdout(),
-        "{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times"
-    )?;
-    writeln!(stdout(), "each time, all of them have read it before any of them writes")?;
+    say!("{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times")?;
+    say!("each time, all of them have read it before any of them writes")?;
     let staged = round(async |attempt| add_together(&scene, attempt).await).await?;
     if staged {
-        writeln!(stdout(), "the counter says {}", CLIENTS * ROUNDS)?;
+        say!("the counter says {}", CLIENTS * ROUNDS)?;
     }
 
-    writeln!(stdout(), "another program adds {MORE} between the requests of one client")?;
+    say!("another program adds {MORE} between the requests of one client")?;
     overtaken.judge()?;
     for nth in 2..=requests {
         between_others(nth..nth + 1).await?.judge()?;
@@ -79,26 +76,27 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         "the {CLIENTS} clients have not read the counter at the same time; is the machine busy?"
     );
 
-    writeln!(stdout(), "the network loses the last request of a client, or the response to it")?;
+    say!("the network loses the last request of a client, or the response to it")?;
+    let lose =
+        async |what, fault, nth, beside| add_with_loss(&scene, what, fault, nth, beside).await;
     for beside in [false, true] {
         tokio::try_join!(
-            add_with_loss(&scene, requests, Loss::Request, beside),
-            add_with_loss(&scene, requests, Loss::Response, beside)
+            lose("request was lost", Fault::RequestLost, requests, beside),
+            lose("response was lost", Fault::ResponseLost, requests, beside)
         )?;
-        add_with_loss(&scene, requests, Loss::Connection, beside).await?;
+        lose("connection was lost", Fault::ConnectionLost, requests, beside).await?;
     }
     if requests > 1 {
-        add_with_loss(&scene, 1, Loss::First, false).await?;
+        lose("first request was lost", Fault::RequestLost, 1, false).await?;
     }
-    writeln!(stdout(), "the last request of a client arrives after one that was sent later")?;
-    add_with_loss(&scene, requests, Loss::Late, false).await?;
+    say!("the last request of a client arrives after one that was sent later")?;
+    lose("request was late", Fault::Late, requests, false).await?;
     held("nothing was lost, and nothing was added twice")
 }
 
 /// All clients add, again and again. Returns whether they did it at the same time.
 async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
-    let key = &*scene.key(&format!("counter/{attempt}"));
-    let mut counter = create(scene, key).await?;
+    let mut counter = Counter::create(scene, &format!("{attempt}")).await?;
     let (mut clients, mut wires) = (Vec::new(), Vec::new());
     for _ in 0..CLIENTS {
         let (client, wire) = scene.connect_by_wire().await?;
@@ -106,7 +104,7 @@ async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
         wires.push(wire);
     }
     let start = |client: &Client| {
-        let (answer, mut client, key) = (scene.answer, client.clone(), key.to_owned());
+        let (answer, mut client, key) = (scene.answer, client.clone(), counter.key.clone());
         spawn_local(async move { add(answer, &mut client, &key).await })
     };
     let (mut added, mut unstaged) = (0, 0);
@@ -134,7 +132,7 @@ async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
         }
     }
 
-    let (number, puts) = read(&mut counter, key).await?;
+    let (number, puts) = counter.read().await?;
     let what = format!("{CLIENTS} clients added {added}, the counter says {number}");
     match added - number {
         0 => Ok(unstaged < 3),
@@ -143,7 +141,7 @@ async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
             "how your code knows that its own put has taken place",
         ),
         lost @ 1.. => {
-            scene.show(one_loss(&mut counter, key).await?);
+            scene.show(counter.one_loss().await?);
             broken(
                 format!("{what} ({lost} updates lost)"),
                 "what others can do between your get and your put, and how you would notice it",
@@ -153,28 +151,6 @@ async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
     }
 }
 
-/// Returns how two of the clients came to put the same number: etcd has kept each of them.
-async fn one_loss(counter: &mut Client, key: &str) -> Result<Steps> {
-    let all = WatchOptions::new().with_start_revision(1).with_fragment();
-    let mut history = within(REQUEST_TIMEOUT, counter.watch(key, Some(all))).await?;
-    let (mut steps, mut before) = (Steps::default(), None);
-    while let Some(response) = within(REQUEST_TIMEOUT, history.message()).await? {
-        for event in response.events() {
-            let number = event.kv().and_then(|kv| kv.value_str().ok()?.parse::<i64>().ok());
-            // All clients have read it before any of them has written.
-            if let (Some(number), true) = (number, before == number) {
-                steps.add("one client", format!("get {}", number - 1));
-                steps.add("another one", format!("get {}", number - 1));
-                steps.add("one client", format!("put {number}"));
-                steps.add("another one", format!("put {number}"));
-                return Ok(steps);
-            }
-            before = number;
-        }
-    }
-    Ok(steps)
-}
-
 /// One client adds. After each of etcd's responses another key changes, and after those with these
 /// numbers, counted from 1, another program adds.
 async fn add_between_others(
@@ -182,14 +158,14 @@ async fn add_between_others(
     overtaken: &Range<usize>,
     attempt: usize,
 ) -> Result<Between> {
-    let key = &*scene.key(&format!("counter/{overtaken:?}/{attempt}"));
-    let mut other = create(scene, key).await?;
-    put(&mut other, &scene.key("another key"), 0).await?;
+    let mut counter = Counter::create(scene, &format!("{overtaken:?}/{attempt}")).await?;
+    let (another, key) = (scene.key("another key"), counter.key.clone());
+    counter.etcd.put(&another, "0").await?;
     let (mut client, mut wire) = scene.connect_by_wire().await?;
     // The client is dropped with the task. Then the wire returns `None`.
     let returned = &Cell::new(false);
     let adding = async move {
-        add(scene.answer, &mut client, key).await.or_else(gave_up)?;
+        add(scene.answer, &mut client, &key).await.or_else(gave_up)?;
         returned.set(true);
         Ok(())
     };
@@ -205,17 +181,16 @@ async fn add_between_others(
             }
             responses += 1;
             if overtaken.contains(&responses) {
-                let (number, _) = read(&mut other, key).await?;
-                put(&mut other, key, number + MORE).await?;
+                counter.add(MORE).await?;
                 more += MORE;
             }
             // Now it is not the counter that has the newest revision.
-            put(&mut other, &scene.key("another key"), 0).await?;
+            counter.etcd.put(&another, "0").await?;
             if responses == overtaken.end + ENOUGH {
                 return broken(
                     format!(
                         "{ENOUGH} requests have not added 1, and nobody else has written the counter, only \
- other keys"
+                         other keys"
                     ),
                     "which of etcd's numbers your code compares, and how, and whose changes it counts",
                 );
@@ -224,20 +199,16 @@ async fn add_between_others(
         Ok(())
     };
     tokio::try_join!(adding, interfere)?;
-
-    let (number, _) = read(&mut other, key).await?;
-    Ok(Between { responses, more, number })
+    Ok(Between { responses, more, number: counter.read().await?.0 })
 }
 
 /// One client adds to what is no number.
 async fn add_to_nonsense(scene: &Scene) -> Result<()> {
-    let key = &*scene.key("counter/nonsense");
-    let mut client = scene.connect().await?;
-    let put = client.put(key, NONSENSE, None);
-    within(REQUEST_TIMEOUT, put).await.context("put failed")?;
-    let said = add(scene.answer, &mut client, key).await;
-    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
-    if said.is_ok() || found.kvs().first().is_none_or(|kv| kv.value() != NONSENSE.as_bytes()) {
+    let (mut client, key) = (scene.connect().await?, scene.key("counter/nonsense"));
+    let mut etcd = Etcd(client.clone());
+    etcd.put(&key, NONSENSE).await?;
+    let said = add(scene.answer, &mut client, &key).await;
+    if said.is_ok() || etcd.get(&key).await?.is_none_or(|kv| kv.value() != NONSENSE.as_bytes()) {
         return broken(
             format!("the counter said {NONSENSE:?}, and add has added 1 to that"),
             "what your code does with an error",
@@ -274,119 +245,94 @@ impl Between {
     }
 }
 
-/// What never arrives, or late. With the connection the response is lost, and the client learns that at once.
-#[derive(PartialEq)]
-enum Loss {
-    /// The request, which is the first one of several.
-    First,
-    Request,
-    Response,
-    Connection,
-    /// The request arrives after the client's next one.
-    Late,
-}
-
-/// One client adds, and its request of this number, or the response to it, never arrives. Then another
-/// program may add 1, too.
-async fn add_with_loss(scene: &Scene, nth: usize, loss: Loss, beside: bool) -> Result<()> {
-    let what = match loss {
-        Loss::First => "first request was lost",
-        Loss::Request => "request was lost",
-        Loss::Response => "response was lost",
-        Loss::Connection => "connection was lost",
-        Loss::Late => "request was late",
-    };
-    let key = &*scene.key(&format!("counter/{what}/{beside}"));
-    let mut other = create(scene, key).await?;
+/// One client adds, with a fault at its request of this number. Then another program may add 1, too.
+async fn add_with_loss(
+    scene: &Scene,
+    what: &str,
+    fault: Fault,
+    nth: usize,
+    beside: bool,
+) -> Result<()> {
+    let mut counter = Counter::create(scene, &format!("{what}/{beside}")).await?;
     let (mut client, mut wire) = scene.connect_by_wire().await?;
-    let limit = 5 * REQUEST_TIMEOUT;
-    let adding = async move { timeout(limit, add(scene.answer, &mut client, key)).await };
-    let lose = async {
-        for _ in 1..nth {
-            wire.response(1).await;
-        }
-        let lost = match wire.request().await {
-            Some(request) if loss == Loss::Late => {
-                let next = wire.response(1).await; // none from a client that has given up
-                request.arrive_late().await?;
-                drop(next);
-                (None, None)
-            }
-            Some(request) if matches!(loss, Loss::Response | Loss::Connection) => {
-                (None, request.response().await)
-            }
-            request => (request, None),
-        };
-        if beside {
-            let (number, _) = read(&mut other, key).await?;
-            put(&mut other, key, number + 1).await?;
-        }
-        wire.open();
-        anyhow::Ok(match lost {
-            (None, Some(response)) if loss == Loss::Connection => {
-                response.lose_connection();
-                (None, None)
-            }
-            lost => lost,
-        })
-    };
-    // What is lost stays in the experiment's hands until the client has come to an end.
-    let (said, lost) = tokio::join!(adding, lose);
-    let _lost = lost?;
+    let key = counter.key.clone();
+    let adding = async move { add(scene.answer, &mut client, &key).await };
+    let others = async || if beside { counter.add(1).await } else { Ok(()) };
+    let (said, is_lost) = wire.play(fault, nth, adding, others).await?;
 
-    let (number, _) = read(&mut other, key).await?;
-    let added = number - i64::from(beside);
+    let added = counter.read().await?.0 - i64::from(beside && is_lost);
     let what = format!("the {what}{}", if beside { ", and another program added 1" } else { "" });
-    match said {
-        Err(_) => broken(
-            format!("what the network has lost is still waited for after {limit:?}"),
-            "which of your requests has no limit",
-        ),
-        Ok(Ok(())) if added == 0 && beside => broken(
+    match (said, added) {
+        (Ok(()), 0) => broken(
             format!("{what}: add says that it has added 1, and it has not"),
-            "who else can have changed the counter when your code looks at it again",
-        ),
-        Ok(Ok(())) if added == 0 => broken(
-            format!("{what}: add says that it has added 1, and it has not"),
-            "what your code does with an error",
+            match beside {
+                true => "who else can have changed the counter when your code looks at it again",
+                false => "what your code does with an error",
+            },
         ),
         // Who cannot know it may say neither, and gives up.
-        _ if added <= 1 => Ok(()),
+        (_, ..=1) => Ok(()),
         _ => broken(
-            format!("{what}: you added 1, and the counter says {number}"),
+            format!("{what}: you added 1, and the counter says {}", added + i64::from(beside)),
             "what your code does again, and whether the first time really did nothing",
         ),
     }
 }
 
-/// Begins to count at 0.
-async fn create(scene: &Scene, key: &str) -> Result<Client> {
-    let mut client = scene.connect().await?;
-    // A key that does not exist has revision 0: nobody's counter is overwritten.
-    let create = Txn::new()
-        .when([Compare::mod_revision(key, CompareOp::Equal, 0)])
-        .and_then([TxnOp::put(key, "0", None)]);
-    let response = within(REQUEST_TIMEOUT, client.txn(create)).await.context("txn failed")?;
-    ensure!(response.succeeded(), "there is a counter already");
-    Ok(client)
+/// The counter, as other programs use it.
+struct Counter {
+    etcd: Etcd,
+    key: String,
+    /// The revision at which it was created.
+    created: i64,
 }
 
-/// Returns the number, and how often it was put since it was 0.
-async fn read(client: &mut Client, key: &str) -> Result<(i64, i64)> {
-    let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
-    let look = "what your code writes, and where";
-    let Some(kv) = found.kvs().first() else {
-        return broken("the counter is gone", look);
-    };
-    match kv.value_str()?.parse() {
-        Ok(number) => Ok((number, kv.version() - 1)),
-        Err(_) => broken(format!("the counter says {:?}", kv.value_str()?), look),
+impl Counter {
+    /// Begins to count at 0.
+    async fn create(scene: &Scene, name: &str) -> Result<Counter> {
+        let (mut client, key) = (scene.connect().await?, scene.key(&format!("counter/{name}")));
+        // A key that does not exist has revision 0: nobody's counter is overwritten.
+        let create = Txn::new()
+            .when([Compare::mod_revision(&*key, CompareOp::Equal, 0)])
+            .and_then([TxnOp::put(&*key, "0", None)]);
+        let response = within(REQUEST_TIMEOUT, client.txn(create)).await.context("txn failed")?;
+        ensure!(response.succeeded(), "there is a counter already");
+        let created = response.header().context("no header")?.revision();
+        Ok(Counter { etcd: Etcd(client), key, created })
     }
-}
 
-async fn put(client: &mut Client, key: &str, value: i64) -> Result<()> {
-    within(REQUEST_TIMEOUT, client.put(key, value.to_string(), None))
-        .await
-        .context("put failed")?;
-    Ok(())
+    /// Returns the number, and how often it was put since it was 0.
+    async fn read(&mut self) -> Result<(i64, i64)> {
+        let look = "what your code writes, and where";
+        let Some(kv) = self.etcd.get(&self.key).await? else {
+            return broken("the counter is gone", look);
+        };
+        match kv.value_str()?.parse() {
+            Ok(number) => Ok((number, kv.version() - 1)),
+            Err(_) => broken(format!("the counter says {:?}", kv.value_str()?), look),
+        }
+    }
+
+    async fn add(&mut self, more: i64) -> Result<()> {
+        let number = self.read().await?.0 + more;
+        self.etcd.put(&self.key, &number.to_string()).await?;
+        Ok(())
+    }
+
+    /// Returns how two of the clients came to put the same number: etcd has kept each of them.
+    async fn one_loss(&mut self) -> Result<Steps> {
+        let history = self.etcd.history(&self.key, self.created).await?;
+        let mut steps = Steps::default();
+        // All clients have read it before any of them has written.
+        if let Some(pair) = history.windows(2).find(|pair| pair[0].value == pair[1].value)
+            && let Some(number) =
+                pair[1].value.as_deref().and_then(|value| value.parse::<i64>().ok())
+        {
+            for what in [format!("get {}", number - 1), format!("put {number}")] {
+                steps.add("one client", &*what);
+                steps.add("another one", what);
+            }
+        }
+        Ok(steps)
+    }
 }

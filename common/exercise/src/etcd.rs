@@ -1,0 +1,89 @@
+use std::fmt::{self, Display, Formatter};
+
+use anyhow::{Context, Result, ensure};
+use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
+use etcd_client::{Client, DeleteOptions, EventType, KeyValue, WatchOptions};
+use etcd_server::Server;
+
+use crate::connect_to;
+
+/// A client of the experiment's own. What fails here is not the fault of an answer.
+pub struct Etcd(pub Client);
+
+/// A change that etcd has kept.
+pub struct Change {
+    pub revision: i64,
+    pub key: String,
+    /// What was put; `None`: it was deleted.
+    pub value: Option<String>,
+    pub before: Option<String>,
+}
+
+impl Display for Change {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "put {} {value}", self.key),
+            None => write!(f, "delete {}", self.key),
+        }
+    }
+}
+
+impl Etcd {
+    pub async fn of(server: &Server) -> Result<Etcd> {
+        Ok(Etcd(connect_to(server.address()).await?))
+    }
+
+    /// Puts a key. Returns the revision.
+    pub async fn put(&mut self, key: &str, value: &str) -> Result<i64> {
+        let put = within(REQUEST_TIMEOUT, self.0.put(key, value, None)).await;
+        Ok(put.context("put failed")?.header().context("no header")?.revision())
+    }
+
+    pub async fn get(&mut self, key: &str) -> Result<Option<KeyValue>> {
+        let get = within(REQUEST_TIMEOUT, self.0.get(key, None)).await;
+        Ok(get.context("get failed")?.kvs().first().cloned())
+    }
+
+    /// Deletes a key. Returns the revision; `None` if there was no such key.
+    pub async fn delete(&mut self, key: &str) -> Result<Option<i64>> {
+        let delete = within(REQUEST_TIMEOUT, self.0.delete(key, None)).await;
+        let response = delete.context("delete failed")?;
+        let revision = response.header().context("no header")?.revision();
+        Ok((response.deleted() > 0).then_some(revision))
+    }
+
+    pub async fn delete_all(&mut self, prefix: &str) -> Result<()> {
+        let all = DeleteOptions::new().with_prefix();
+        within(REQUEST_TIMEOUT, self.0.delete(prefix, Some(all))).await.context("delete failed")?;
+        Ok(())
+    }
+
+    /// Returns all changes of keys with this prefix, from a revision until now. Ends with a change of its own,
+    /// which it does not return.
+    pub async fn history(&mut self, prefix: &str, from: i64) -> Result<Vec<Change>> {
+        let end = self.put(&format!("{prefix}/end"), "").await?;
+        let past = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(from);
+        let watch = within(REQUEST_TIMEOUT, self.0.watch(prefix, Some(past))).await;
+        let (mut watch, mut changes) = (watch.context("watch failed")?, Vec::new());
+        loop {
+            let response =
+                within(CONNECT_TIMEOUT, watch.message()).await.context("watch failed")?;
+            let response = response.context("the watch has ended")?;
+            ensure!(!response.canceled(), "the watch was cancelled");
+            for event in response.events() {
+                let kv = event.kv().context("no key")?;
+                let (revision, is_put) = (kv.mod_revision(), event.event_type() == EventType::Put);
+                if revision == end {
+                    return Ok(changes);
+                }
+                let text = |kv: &KeyValue| kv.value_str().map(str::to_owned);
+                changes.push(Change {
+                    revision,
+                    key: kv.key_str()?.to_owned(),
+                    value: is_put.then(|| text(kv)).transpose()?,
+                    before: event.prev_kv().map(text).transpose()?,
+                });
+            }
+        }
+    }
+}
