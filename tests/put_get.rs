@@ -1,7 +1,7 @@
 use anyhow::{Context, Result, ensure};
 use etcd_client::{Client, GetOptions, GetResponse, KeyValue, WatchOptions};
 use etcd_server::Server;
-use testing::{Program, program_at};
+use testing::{Program, answers_at};
 
 #[test]
 fn prints_what_the_readme_shows() -> Result<()> {
@@ -22,7 +22,7 @@ async fn exercises_touch_no_keys_but_their_own() -> Result<()> {
     for (prefix, answer, code) in
         [("class", "mistake", 1), ("class/", "solution", 0), ("", "wrong_once", 1)]
     {
-        let mut exercise = program_at(&server, "examples/counter")?;
+        let mut exercise = answers_at(&server, "counter")?;
         exercise.arg(answer).env("EXERCISE_PREFIX", prefix);
         let (lines, status) = Program::start(exercise)?.end()?;
         ensure!(status.code() == Some(code), "{answer}: {status}: {lines:#?}");

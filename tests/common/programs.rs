@@ -45,7 +45,7 @@ async fn programs_whose_output_nobody_reads_end_with_an_error() -> Result<()> {
     for (name, source) in programs()? {
         let mut command = program_at(&server, &name)?;
         if is_exercise(&source) {
-            command.arg("solution");
+            command.arg("hint");
         }
         let (reader, writer) = io::pipe()?;
         drop(reader); // as after `| head -1`

@@ -36,10 +36,13 @@ fn main() -> Result<()> {
         fs::create_dir_all(copy.parent().context("no folder")?)?;
         let original = root().join(path);
         let is_exercise = original.with_file_name("yours.rs").exists();
-        if is_exercise && path.ends_with("main.rs") {
+        let mistake = original.with_file_name("mistake.rs");
+        if is_exercise && path.ends_with("main.rs") && mistake.exists() {
             fs::write(copy, without_answers(&fs::read_to_string(original)?)?)?;
         } else if is_exercise && path.ends_with("yours.rs") {
-            fs::copy(original.with_file_name("mistake.rs"), copy)?;
+            let name = path.parent().and_then(Path::file_name).context("no name")?;
+            let apart = root().join("tests/answers").join(name).join("mistake.rs");
+            fs::copy(if mistake.exists() { mistake } else { apart }, copy)?;
         } else if path == Path::new("Cargo.toml") {
             fs::write(copy, fs::read_to_string(original)?.replace("    \"tests\",\n", ""))?;
         } else if path == Path::new("README.md") {
@@ -59,7 +62,7 @@ fn is_for_students(path: &Path) -> bool {
         || name.starts_with("wrong_");
     let is_check = path.components().any(|part| part.as_os_str() == "tests")
         || [".ci", ".github/workflows"].iter().any(|folder| path.starts_with(folder));
-    !is_answer && !is_check && path != Path::new("TEACHING.md")
+    name == "mistake.rs" || !is_answer && !is_check && path != Path::new("TEACHING.md")
 }
 
 /// Returns the `main.rs` of an exercise with the handed out answer as the only one.

@@ -14,7 +14,7 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use exercise::{Work, all_work};
+use exercise::{Work, all_work, root};
 
 fn main() -> Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -85,7 +85,7 @@ fn watch() -> Result<()> {
 
 /// Asks, and then throws away what is in the file.
 fn reset(work: Work) -> Result<()> {
-    let (yours, mistake) = (work.file("yours.rs"), work.file("mistake.rs"));
+    let (yours, mistake) = (work.file("yours.rs"), root().join(work.answer("mistake.rs")));
     let text = fs::read_to_string(&yours)?;
     if text == fs::read_to_string(&mistake)? {
         writeln!(stdout(), "{} is as it was handed out", work.name)?;

@@ -39,16 +39,14 @@ pub(crate) fn next(name: &str) -> String {
         Some(work) => format!("next: {}", work.command()),
         None => "that was the last exercise".to_owned(),
     };
-    match this.filter(|work| work.file("solution.rs").exists()) {
-        Some(work) => format!("compare it with {}/solution.rs; {next}", work.folder()),
+    match this.map(|work| work.answer("solution.rs")).filter(|path| root().join(path).exists()) {
+        Some(path) => format!("compare it with {path}; {next}"),
         None => next,
     }
 }
 
-/// Builds and runs the program that has `yours.rs`, as it was built here. Returns its exit status.
-pub(crate) fn try_yours(name: &str) -> Result<ExitCode> {
-    let of_course = COURSE.iter().find(|(_, other)| *other == name);
-    let (chapter, _) = of_course.with_context(|| format!("COURSE has no {name}"))?;
+/// Builds and runs another program of the exercise, as this one was built. Returns its exit status.
+pub(crate) fn try_in(package: &str, example: &str, words: &[String]) -> Result<ExitCode> {
     // target/debug/examples/NAME
     let program = env::current_exe()?;
     let folder = program.ancestors().nth(2).context("this program is in no folder")?;
@@ -57,7 +55,7 @@ pub(crate) fn try_yours(name: &str) -> Result<ExitCode> {
         Some(profile) => profile,
     };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["run", "--package", chapter, "--example", &format!("{name}-yours")]);
+    cargo.args(["run", "--package", package, "--example", example]);
     cargo.args(["--profile", profile]).arg("--target-dir").args(folder.parent());
     cargo.arg("--manifest-path").arg(root().join("Cargo.toml"));
     if common::HAS_TLS {
@@ -66,7 +64,7 @@ pub(crate) fn try_yours(name: &str) -> Result<ExitCode> {
     if !stderr().is_terminal() {
         cargo.arg("--quiet");
     }
-    let status = cargo.status().context("cannot run cargo")?;
+    let status = cargo.arg("--").args(words).status().context("cannot run cargo")?;
     match status.code().and_then(|code| u8::try_from(code).ok()) {
         // What `run` returns. Everything else comes from cargo.
         Some(code @ 0..=2) => Ok(ExitCode::from(code)),

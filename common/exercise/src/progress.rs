@@ -40,6 +40,14 @@ impl Work {
         root().join(self.folder()).join(name)
     }
 
+    /// Returns the path of an answer, such as `solution.rs`, from the workspace on.
+    pub fn answer(self, name: &str) -> String {
+        match root().join("tests/answers").join(self.name).exists() {
+            true => format!("tests/answers/{}/{name}", self.name),
+            false => format!("{}/{name}", self.folder()),
+        }
+    }
+
     /// Returns the path of a file about the work, below the target folder.
     ///
     /// # Errors
@@ -54,7 +62,9 @@ impl Work {
     /// Returns `None` if there was no verdict, or if `yours.rs` is as it was handed out.
     pub fn verdict(self) -> Option<(String, bool)> {
         let yours = fs::read_to_string(self.file("yours.rs")).ok()?;
-        if fs::read_to_string(self.file("mistake.rs")).is_ok_and(|mistake| mistake == yours) {
+        if fs::read_to_string(root().join(self.answer("mistake.rs")))
+            .is_ok_and(|mistake| mistake == yours)
+        {
             return None;
         }
         let note = fs::read_to_string(self.note("").ok()?).ok()?;

@@ -2,7 +2,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread::sleep;
@@ -91,6 +91,20 @@ impl Drop for Desk {
 /// Returns the command that runs a program of this workspace with a private server.
 pub fn program_at(server: &Server, name: &str) -> Result<Command> {
     program_with(&server.endpoint(), name)
+}
+
+/// Returns the command that runs the answers to an exercise with a private server.
+pub fn answers_at(server: &Server, exercise: &str) -> Result<Command> {
+    program_at(server, &with_answers(&format!("examples/{exercise}")))
+}
+
+/// Returns the program that has the answers to an exercise, or the program itself.
+pub(crate) fn with_answers(program: &str) -> String {
+    let name = program.strip_prefix("examples/").unwrap_or_default();
+    match Path::new(ROOT).join("tests/answers").join(name).join("main.rs").exists() {
+        true => format!("{program}-answers"),
+        false => program.to_owned(),
+    }
 }
 
 /// Returns the command that runs a program of this workspace with these endpoints.

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use etcd_server::Server;
 
-pub use desk::{Desk, program_at, program_with};
+pub use desk::{Desk, answers_at, program_at, program_with};
 pub use links::check_links;
 pub use readme::{follow, follow_from_nothing, follow_sections, without_times};
 
@@ -159,7 +159,7 @@ impl Drop for Place {
 
 fn expect_verdict(server: &Server, (answer, expected): &(&str, &str)) -> Result<()> {
     let (exercise, name) = answer.split_once(' ').context("which answer?")?;
-    let mut command = program_at(server, &format!("examples/{exercise}"))?;
+    let mut command = answers_at(server, exercise)?;
     command.arg(name).env_remove("EXERCISE_PREFIX");
     let _place = Place::wait();
     let (mut lines, status) = Program::start(command)?.end()?;

@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::desk::with_answers;
 use crate::{Desk, PATIENCE, Program, metric, signal};
 
 /// The process number of the server in the texts; 4243 is the one started next.
@@ -338,8 +339,9 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
     let words = TLS.iter().fold(words.join(" "), |words, tls| words.replacen(tls, "", 1));
     let words: Vec<&str> = words.split(' ').collect();
     let (name, rest) = match &words[..] {
+        ["cargo", "run", "-p", _, "--example", name] => (format!("examples/{name}"), &[][..]),
         ["cargo", "run", "-p", _, "--example", name, rest @ ..] => {
-            (format!("examples/{name}"), rest)
+            (with_answers(&format!("examples/{name}")), rest)
         }
         ["cargo", "run", "-p", name, rest @ ..] => ((*name).to_owned(), rest),
         _ => bail!("cannot type {typed:?}"),

@@ -290,15 +290,15 @@ struct Counter {
 impl Counter {
     /// Begins to count at 0.
     async fn create(scene: &Scene, name: &str) -> Result<Counter> {
-        let (mut client, key) = (scene.connect().await?, scene.key(&format!("counter/{name}")));
+        let (mut client, key) = (scene.connect().await?, &*scene.key(&format!("counter/{name}")));
         // A key that does not exist has revision 0: nobody's counter is overwritten.
         let create = Txn::new()
-            .when([Compare::mod_revision(&*key, CompareOp::Equal, 0)])
-            .and_then([TxnOp::put(&*key, "0", None)]);
+            .when([Compare::mod_revision(key, CompareOp::Equal, 0)])
+            .and_then([TxnOp::put(key, "0", None)]);
         let response = within(REQUEST_TIMEOUT, client.txn(create)).await.context("txn failed")?;
         ensure!(response.succeeded(), "there is a counter already");
         let created = response.header().context("no header")?.revision();
-        Ok(Counter { etcd: Etcd(client), key, created })
+        Ok(Counter { etcd: Etcd(client), key: key.to_owned(), created })
     }
 
     /// Returns the number, and how often it was put since it was 0.

@@ -1,7 +1,7 @@
 //! Answers that are one edit away from another one.
 
 exercise::edits! {
-    "examples/counter/solution.rs";
+    "answers/counter/solution.rs";
 
     // Right: nobody has changed it since this response, of whatever key the newest revision is.
     right_since: { mod_revision(key, CompareOp::Equal, kv.mod_revision()) } => {
@@ -89,7 +89,7 @@ exercise::edits! {
 }
 
 exercise::edits! {
-    "examples/counter/mistake.rs";
+    "answers/counter/mistake.rs";
 
     // The lock is etcd's own, but a program that writes without it is not stopped.
     wrong_lock: { let found = } => {
@@ -100,7 +100,7 @@ exercise::edits! {
 }
 
 exercise::edits! {
-    "examples/counter/right_else.rs";
+    "answers/counter/right_else.rs";
 
     // Gets first. Of what it gets after a refusal it takes the revision of the store.
     wrong_else: { let (mut number, mut revision) = (0i64, 0); } => {
