@@ -1,6 +1,7 @@
-//! The argument of a program.
+//! The command line of a program.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{Write, stdout};
 use std::process::exit;
 
@@ -10,27 +11,21 @@ use std::process::exit;
 /// Ends the program after `--help`, which prints the lines at the top of `source`. Also ends it, with
 /// status 2, if there is a second argument, or an option that `usage` does not name.
 pub fn argument(usage: &str, source: &str) -> Option<Vec<u8>> {
-    let top = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
-    let help: Vec<_> = top.filter(|line| !line.starts_with("```")).collect();
     let is_named = |argument: &str| match argument.starts_with("--") {
         true => usage.split(" | ").any(|name| name == argument),
         false => !usage.is_empty(),
     };
-    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    let arguments = arguments(source);
     match &arguments[..] {
         [] => None,
-        [argument] if argument == "--help" => {
-            let shown = writeln!(stdout(), "{}", help.join("\n"));
-            exit(shown.is_err().into())
-        }
         [argument] if is_named(&argument.to_string_lossy()) => {
             Some(argument.clone().into_encoded_bytes())
         }
         [argument] | [_, argument, ..] => {
-            let command = help.iter().find(|line| line.starts_with("cargo run")).unwrap_or(&"");
+            let help = help(source);
+            let command = help.lines().find(|line| line.starts_with("cargo run"));
             let usage = if usage.is_empty() { "" } else { &format!(" -- [{usage}]") };
-            eprintln!("Error: cannot use {argument:?}; usage: {command}{usage}");
-            exit(2)
+            cannot_use(&argument.to_string_lossy(), &format!("{}{usage}", command.unwrap_or("")))
         }
     }
 }
@@ -38,4 +33,31 @@ pub fn argument(usage: &str, source: &str) -> Option<Vec<u8>> {
 /// Ends a program that takes no argument if it has one, as [`argument`] does.
 pub fn no_argument(source: &str) {
     argument("", source);
+}
+
+/// Returns the words behind this program's name, for one that takes several. Ends the program after
+/// `--help`, as [`argument`] does. What is not UTF-8 has `�` instead.
+pub fn words(source: &str) -> Vec<String> {
+    let lossy = |word: OsString| word.to_string_lossy().into_owned();
+    arguments(source).into_iter().map(lossy).collect()
+}
+
+/// Ends the program, with status 2: it does not understand these words. `usage` says what it does.
+pub fn cannot_use(words: &str, usage: &str) -> ! {
+    eprintln!("Error: cannot use {words:?}; usage: {usage}");
+    exit(2)
+}
+
+fn arguments(source: &str) -> Vec<OsString> {
+    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    if arguments == ["--help"] {
+        exit(writeln!(stdout(), "{}", help(source)).is_err().into());
+    }
+    arguments
+}
+
+/// Returns the lines at the top of a program's source.
+fn help(source: &str) -> String {
+    let top = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
+    top.filter(|line| !line.starts_with("```")).collect::<Vec<_>>().join("\n")
 }

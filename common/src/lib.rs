@@ -27,7 +27,7 @@ mod settings;
 mod tls;
 mod within;
 
-pub use argument::{argument, no_argument};
+pub use argument::{argument, cannot_use, no_argument, words};
 pub use connect::{connect, connect_through, connect_to, connect_to_through, reconnect};
 pub use deleted::deleted;
 pub use error::{RequestError, is_refusal, unless_lost};

@@ -296,7 +296,7 @@ impl Counters {
     fn read(etcd: &Server) -> Result<Counters> {
         let sum = |counter: &str, label: &str| -> Result<f64> {
             let counts = |line: &str| line.starts_with(counter) && line.contains(label);
-            Ok(testing::metric(etcd.address(), counts)? as f64)
+            Ok(etcd_server::metric(etcd.address(), counts)? as f64)
         };
         Ok(Counters([
             sum("grpc_server_msg_received_total{", "")?,

@@ -1,16 +1,14 @@
 //! For exercises: answers that are one small edit away from another answer.
 
-use std::path::Path;
-use std::{env, fs};
+use std::fs;
 
-use proc_macro::{Delimiter, Spacing, TokenStream, TokenTree};
+use proc_macro::{Delimiter, Spacing, Span, TokenStream, TokenTree};
 
-/// Makes a module of each edit: the file with that edit. The name of the file counts from the
-/// folder of the package.
+/// Makes a module of each edit: the file with that edit. The file is in the same folder.
 ///
 /// ```ignore
 /// exercise::edits! {
-///     "examples/counter/solution.rs";
+///     "solution.rs";
 ///     wrong_constant: { number + 1 } => { 1 };
 ///     wrong_two_edits: { number + 1 } => { 1 }, { kv.mod_revision() } => { 0 };
 /// }
@@ -38,8 +36,9 @@ fn modules(input: TokenStream) -> Result<String, String> {
         Some([TokenTree::Literal(file)]) => file.to_string().trim_matches('"').to_owned(),
         _ => return Err("the first line must name a file".to_owned()),
     };
-    let path = Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join(&file);
-    let source = fs::read_to_string(path).map_err(|error| format!("{file}: {error}"))?;
+    let here = Span::call_site().local_file().ok_or("the edits are in no file")?;
+    let source = fs::read_to_string(here.with_file_name(&file))
+        .map_err(|error| format!("{file}: {error}"))?;
     let source = source.parse().map_err(|error| format!("{file}: {error}"))?;
 
     let mut modules = String::new();

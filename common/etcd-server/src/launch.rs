@@ -1,7 +1,7 @@
 //! Launching one etcd, and waiting until it serves.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +23,8 @@ pub(crate) fn etcd(data: &Path, scheme: &str, address: SocketAddr, log: &Path) -
     let log = create_private(log).with_context(|| format!("cannot write {}", log.display()))?;
     let client = format!("{scheme}://{address}");
     let peer = "http://127.0.0.1:0";
-    let mut command = Command::new(binary());
+    // etcd reads each flag from the environment, too, and its members would talk through a proxy.
+    let mut command = bare_command(binary());
     command
         .args(["--name", "etcd", "--initial-cluster", &format!("etcd={peer}")])
         .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
@@ -36,13 +37,19 @@ pub(crate) fn etcd(data: &Path, scheme: &str, address: SocketAddr, log: &Path) -
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
-    // etcd also reads each flag from the environment, and exits if it is given twice.
-    for (name, _) in
-        env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ETCD_"))
-    {
-        command.env_remove(name);
-    }
     Ok(command)
+}
+
+/// Returns a command that inherits of the environment only what every program needs, and `ETCD`: how a server or
+/// a test runs must not depend on what else a user has exported.
+pub fn bare_command(program: impl AsRef<OsStr>) -> Command {
+    const INHERITED: [&str; 6] = ["PATH", "HOME", "TMPDIR", "ETCD", "SystemRoot", "TEMP"];
+    let mut command = Command::new(program);
+    command.env_clear();
+    for name in INHERITED {
+        command.envs(env::var_os(name).map(|value| (name, value)));
+    }
+    command
 }
 
 /// Creates a file that only this account can read.

@@ -6,9 +6,11 @@
 //! cargo run -p etcd-server --features tls -- tls user      and with TLS
 //! ```
 
-use std::env;
+#[allow(dead_code)] // what chapters use of it
+#[path = "../../src/argument.rs"]
+mod argument; // `common` stands on this crate
+
 use std::io::{Write, stdout};
-use std::process::exit;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,26 +19,18 @@ use etcd_server::{Cluster, add_users};
 use tokio::signal::ctrl_c;
 use tokio::time::{sleep, timeout};
 
+use argument::{cannot_use, words};
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let words: Vec<String> = env::args().skip(1).collect();
+    let words = words(include_str!("main.rs"));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         [] => cluster(false, false).await,
         ["user"] => cluster(false, true).await,
         ["tls"] => cluster(true, false).await,
         ["tls", "user"] | ["user", "tls"] => cluster(true, true).await,
-        ["--help"] => {
-            let help = include_str!("main.rs").lines().map_while(|line| line.strip_prefix("//!"));
-            let help: Vec<_> =
-                help.map(str::trim).filter(|line| !line.starts_with("```")).collect();
-            Ok(writeln!(stdout(), "{}", help.join("\n"))?)
-        }
-        _ => {
-            let usage = "cargo run -p etcd-server -- [user | tls | tls user]";
-            eprintln!("Error: cannot use {:?}; usage: {usage}", words.join(" "));
-            exit(2)
-        }
+        _ => cannot_use(&words.join(" "), "cargo run -p etcd-server -- [user | tls | tls user]"),
     }
 }
 
@@ -75,8 +69,7 @@ fn with_tls() -> Result<Cluster> {
 
 #[cfg(not(feature = "tls"))]
 fn with_tls() -> Result<Cluster> {
-    let words: Vec<_> = env::args().skip(1).collect();
-    let words = words.join(" ");
+    let words = words(include_str!("main.rs")).join(" ");
     anyhow::bail!("TLS takes: cargo run -p etcd-server --features tls -- {words}")
 }
 

@@ -1,59 +1,59 @@
-//! Shows how far you have got with the exercises.
+//! Shows how far you have got with the exercises, and helps with them.
 //!
 //! ```text
 //! cargo progress                    the exercises, and the next one to do
 //! cargo progress watch              tries an exercise whenever you save its yours.rs, until Ctrl-C
+//! cargo progress hint counter       a hint, even while its yours.rs does not compile
+//! cargo progress solution counter   tries the solution
 //! cargo progress reset counter      brings its yours.rs back as it was handed out
 //! ```
 
 use std::env;
 use std::fs;
 use std::io::{Write, stdin, stdout};
-use std::process::{Command, exit};
+use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
-use exercise::{Work, all_work, root};
+use anyhow::{Context, Result, ensure};
+use common::{cannot_use, words};
+use exercise::{COURSE, Exercise, last_verdict, note, root};
 
-fn main() -> Result<()> {
-    let words: Vec<String> = env::args().skip(1).collect();
+fn main() -> Result<ExitCode> {
+    let words = words(include_str!("progress.rs"));
+    let find = |name: &str| {
+        Exercise::find(name).with_context(|| format!("there is no exercise called {name:?}"))
+    };
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => list(),
-        ["watch"] => watch(),
-        ["reset", name] => {
-            let known = all_work().into_iter().find(|work| work.name == *name);
-            reset(known.with_context(|| format!("there is no exercise called {name:?}"))?)
-        }
-        ["--help"] => {
-            let help =
-                include_str!("progress.rs").lines().map_while(|line| line.strip_prefix("//!"));
-            let help = help.map(str::trim).filter(|line| !line.starts_with("```"));
-            Ok(writeln!(stdout(), "{}", help.collect::<Vec<_>>().join("\n"))?)
-        }
-        words => {
-            eprintln!("Error: cannot use {words:?}; usage: cargo progress [watch | reset NAME]");
-            exit(2)
-        }
+        [] => list()?,
+        ["watch"] => watch()?,
+        ["hint", name] => writeln!(stdout(), "{}", find(name)?.hint)?,
+        ["solution", name] => return try_solution(find(name)?),
+        ["reset", name] => reset(find(name)?)?,
+        words => cannot_use(
+            &words.join(" "),
+            "cargo progress [watch | hint NAME | solution NAME | reset NAME]",
+        ),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn list() -> Result<()> {
     let mut next = None;
-    for work in all_work() {
-        let verdict = work.verdict();
+    for exercise in COURSE {
+        let verdict = last_verdict(exercise);
         let shown = match &verdict {
             None => "not tried",
             Some((verdict, true)) => verdict,
             Some((verdict, false)) => &format!("{verdict}, and changed since"),
         };
-        writeln!(stdout(), "{:<10}{:<11}{shown}", work.chapter, work.name)?;
+        writeln!(stdout(), "{:<10}{:<11}{shown}", exercise.chapter, exercise.name)?;
         if verdict.is_none_or(|(verdict, same)| verdict != "held" || !same) {
-            next = next.or(Some(work));
+            next = next.or(Some(exercise));
         }
     }
     match next {
-        Some(work) => writeln!(stdout(), "next: {}", work.command())?,
+        Some(exercise) => writeln!(stdout(), "next: {}", exercise.command())?,
         None => writeln!(stdout(), "all of them are done")?,
     }
     Ok(())
@@ -61,38 +61,49 @@ fn list() -> Result<()> {
 
 /// Tries each exercise whose file has been saved, without end.
 fn watch() -> Result<()> {
-    let saved = |work: Work| fs::metadata(work.file("yours.rs")).and_then(|file| file.modified());
-    let mut before = all_work().map(|work| saved(work).unwrap_or(SystemTime::UNIX_EPOCH));
+    let saved =
+        |exercise: Exercise| fs::metadata(exercise.yours()).and_then(|file| file.modified());
+    let mut before = COURSE.map(|exercise| saved(exercise).unwrap_or(SystemTime::UNIX_EPOCH));
     writeln!(stdout(), "waiting until you save a yours.rs; Ctrl-C ends this")?;
     loop {
         sleep(Duration::from_millis(250));
-        for (work, before) in all_work().into_iter().zip(&mut before) {
+        for (exercise, before) in COURSE.into_iter().zip(&mut before) {
             // While an editor replaces the file, there may be none.
-            let Ok(now) = saved(work) else { continue };
+            let Ok(now) = saved(exercise) else { continue };
             if now != *before {
                 *before = now;
-                writeln!(stdout(), "\n$ {}", work.command())?;
-                let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-                command
-                    .args(work.command().split(' ').skip(1))
-                    .status()
-                    .context("cannot run cargo")?;
+                writeln!(stdout(), "\n$ {}", exercise.command())?;
+                cargo(&exercise.command())?;
                 writeln!(stdout(), "waiting until you save a yours.rs; Ctrl-C ends this")?;
             }
         }
     }
 }
 
+/// Builds and runs the program that has the answers. Returns its exit status.
+fn try_solution(exercise: Exercise) -> Result<ExitCode> {
+    ensure!(root().join(exercise.answer("solution.rs")).exists(), "this copy has no solutions");
+    let code = cargo(&format!("cargo run -p answers -- {} solution", exercise.name))?;
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(2)))
+}
+
+/// Types a command with cargo. Returns its exit status.
+fn cargo(command: &str) -> Result<i32> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    let status = cargo.args(command.split(' ').skip(1)).current_dir(root()).status();
+    Ok(status.context("cannot run cargo")?.code().unwrap_or(1))
+}
+
 /// Asks, and then throws away what is in the file.
-fn reset(work: Work) -> Result<()> {
-    let (yours, mistake) = (work.file("yours.rs"), root().join(work.answer("mistake.rs")));
+fn reset(exercise: Exercise) -> Result<()> {
+    let (yours, mistake) = (exercise.yours(), root().join(exercise.answer("mistake.rs")));
     let text = fs::read_to_string(&yours)?;
     if text == fs::read_to_string(&mistake)? {
-        writeln!(stdout(), "{} is as it was handed out", work.name)?;
+        writeln!(stdout(), "{} is as it was handed out", exercise.name)?;
         return Ok(());
     }
-    let kept = work.note(".yours.rs")?;
-    writeln!(stdout(), "this throws away your work on {}. Type y to do it:", work.name)?;
+    let kept = note(exercise, ".yours.rs")?;
+    writeln!(stdout(), "this throws away your work on {}. Type y to do it:", exercise.name)?;
     let mut said = String::new();
     stdin().read_line(&mut said)?; // nothing where there is no terminal
     if said.trim() != "y" {
@@ -105,7 +116,7 @@ fn reset(work: Work) -> Result<()> {
     writeln!(
         stdout(),
         "{} is as it was handed out; your work is in {}",
-        work.name,
+        exercise.name,
         kept.display()
     )?;
     Ok(())

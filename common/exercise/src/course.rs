@@ -1,74 +1,117 @@
 use std::env;
-use std::ffi::OsStr;
-use std::io::{IsTerminal, stderr};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+/// One exercise of the course.
+#[derive(Clone, Copy)]
+pub struct Exercise {
+    /// The package that has it, which is its chapter.
+    pub chapter: &'static str,
+    /// The name of the example.
+    pub name: &'static str,
+    /// The second hint. The first one is in each broken verdict.
+    pub hint: &'static str,
+}
 
-use crate::all_work;
-
-/// The exercises in reading order: the package, which is the chapter, and the name.
-pub const COURSE: [(&str, &str); 9] = [
-    ("put-get", "counter"),
-    ("put-get", "pages"),
-    ("watch", "reload"),
-    ("delete", "tidy"),
-    ("lease", "registry"),
-    ("keepalive", "heartbeat"),
-    ("lock", "fencing"),
-    ("lock", "leader"),
-    ("exercise", "roster"),
+/// The exercises in reading order.
+pub const COURSE: [Exercise; 9] = [
+    Exercise {
+        chapter: "put-get",
+        name: "counter",
+        hint: "etcd can write under a condition: a transaction compares first, then writes, and \
+           nothing comes in between. Which number of the key tells that nobody has written since \
+           you read? And what do you do when somebody has?",
+    },
+    Exercise {
+        chapter: "put-get",
+        name: "pages",
+        hint: "etcd keeps earlier revisions, and a get can read one of them (see the methods of GetOptions). \
+           At which revision was your first page read? The header of its response has the number.",
+    },
+    Exercise {
+        chapter: "watch",
+        name: "reload",
+        hint: "Every response of etcd has a header with the revision of the store at that moment, and a \
+           watch can begin at a revision. Which is the first one that your get has not seen? Which \
+           one, when the stream has ended? And which, when the watch says that it is canceled()?",
+    },
+    Exercise {
+        chapter: "delete",
+        name: "tidy",
+        hint: "A check before the delete does not help, however late it is: a change can come after it. \
+           Let etcd compare and delete in one step, as in the exercise counter of put-get. And \
+           which keys begin with the name of the folder?",
+    },
+    Exercise {
+        chapter: "lease",
+        name: "registry",
+        hint: "A put replaces everything that belongs to the key, and its lease is one of these things. \
+           What does a put without a lease do to the lease of the key? The section What can go wrong \
+           of the chapter's README says it.",
+    },
+    Exercise {
+        chapter: "keepalive",
+        name: "heartbeat",
+        hint: "Only a response with a TTL above 0 says that the lease lives. It says so for one TTL, counted \
+           from the moment when the renewal was sent. What can you say after that, if no other \
+           response comes? What can you do before that, and what when it is too late?",
+    },
+    Exercise {
+        chapter: "lock",
+        name: "fencing",
+        hint: "However late you check that the lock is still yours, a pause can come after the check. Only \
+           etcd can compare and write in one step. Which method of the guard is for that? What do \
+           you return when etcd has refused?",
+    },
+    Exercise {
+        chapter: "lock",
+        name: "leader",
+        hint: "The lock ends with its session, and etcd cannot tell this to a leader that is cut off. What \
+           does the session know without etcd? What do you do when it is lost, and with which \
+           session do you stand again?",
+    },
+    Exercise {
+        chapter: "class",
+        name: "roster",
+        hint: "The list is true at one revision, which the header of its response names. At which one must \
+           the watch begin? What on your board is still true when you list again? And what does etcd \
+           say on the stream before it is silent for ever?",
+    },
 ];
+
+impl Exercise {
+    /// Returns the exercise of this name.
+    pub fn find(name: &str) -> Option<Exercise> {
+        COURSE.into_iter().find(|exercise| exercise.name == name)
+    }
+
+    /// Returns the command that tries it.
+    pub fn command(self) -> String {
+        format!("cargo run -p {} --example {}", self.chapter, self.name)
+    }
+
+    /// Returns the path of the only file that a student edits.
+    pub fn yours(self) -> PathBuf {
+        let below = if self.chapter == "class" { "common/class" } else { self.chapter };
+        root().join(below).join("examples").join(self.name).join("yours.rs")
+    }
+
+    /// Returns the path of an answer, such as `solution.rs`, from the workspace on.
+    pub fn answer(self, file: &str) -> String {
+        format!("common/answers/{}/{file}", self.name)
+    }
+
+    /// Returns the one after it.
+    pub(crate) fn next(self) -> Option<Exercise> {
+        COURSE.into_iter().skip_while(|other| other.name != self.name).nth(1)
+    }
+}
 
 /// Returns the folder of the workspace, wherever it is now: cargo builds nothing again when it was moved,
 /// or copied together with what is built.
 pub fn root() -> PathBuf {
     // That of the package that `cargo run` has started.
-    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let built = env!("CARGO_MANIFEST_DIR");
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or(built.into()));
     let root = package.ancestors().find(|folder| folder.join("common/exercise").exists());
-    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    root.unwrap_or(Path::new(built)).to_owned()
-}
-
-/// Says what there is to do for somebody whose answer has held.
-pub(crate) fn next(name: &str) -> String {
-    let mut rest = all_work().into_iter().skip_while(|work| work.name != name);
-    let this = rest.next();
-    let next = match rest.next() {
-        Some(work) => format!("next: {}", work.command()),
-        None => "that was the last exercise".to_owned(),
-    };
-    match this.map(|work| work.answer("solution.rs")).filter(|path| root().join(path).exists()) {
-        Some(path) => format!("compare it with {path}; {next}"),
-        None => next,
-    }
-}
-
-/// Builds and runs another program of the exercise, as this one was built. Returns its exit status.
-pub(crate) fn try_in(package: &str, example: &str, words: &[String]) -> Result<ExitCode> {
-    // target/debug/examples/NAME
-    let program = env::current_exe()?;
-    let folder = program.ancestors().nth(2).context("this program is in no folder")?;
-    let profile = match folder.file_name().and_then(OsStr::to_str) {
-        None | Some("debug") => "dev",
-        Some(profile) => profile,
-    };
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["run", "--package", package, "--example", example]);
-    cargo.args(["--profile", profile]).arg("--target-dir").args(folder.parent());
-    cargo.arg("--manifest-path").arg(root().join("Cargo.toml"));
-    if common::HAS_TLS {
-        cargo.args(["--features", "common/tls"]);
-    }
-    if !stderr().is_terminal() {
-        cargo.arg("--quiet");
-    }
-    let status = cargo.arg("--").args(words).status().context("cannot run cargo")?;
-    match status.code().and_then(|code| u8::try_from(code).ok()) {
-        // What `run` returns. Everything else comes from cargo.
-        Some(code @ 0..=2) => Ok(ExitCode::from(code)),
-        Some(_) => bail!("yours.rs does not compile; -- hint and -- solution work all the same"),
-        None => bail!("{status}"),
-    }
+    root.unwrap_or(&package).to_owned()
 }

@@ -5,7 +5,7 @@ use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, DeleteOptions, EventType, KeyValue, WatchOptions};
 use etcd_server::Server;
 
-use crate::connect_to;
+use crate::scene::connect_to;
 
 /// A client of the experiment's own. What fails here is not the fault of an answer.
 pub struct Etcd(pub Client);

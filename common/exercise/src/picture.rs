@@ -225,7 +225,7 @@ fn surroundings() -> (bool, usize) {
 }
 
 /// Whether the locale is UTF-8.
-pub(crate) fn is_utf8() -> bool {
+pub fn is_utf8() -> bool {
     // The first of these that is set decides.
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(|name| is_set(name));
     let locale = locale.and_then(|name| env::var(name).ok()).unwrap_or_default().to_lowercase();
@@ -233,7 +233,7 @@ pub(crate) fn is_utf8() -> bool {
 }
 
 /// Whether a variable is set, and not to nothing.
-pub(crate) fn is_set(name: &str) -> bool {
+pub fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 

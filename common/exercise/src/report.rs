@@ -12,7 +12,8 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::{Verdict, progress};
+use crate::progress;
+use crate::verdict::Verdict;
 
 /// Below this is what a class knows of its students: `class/NAME/CLONE/EXERCISE` has the last verdict.
 pub const CLASS: &str = "class/";

@@ -1,8 +1,15 @@
+use std::time::Duration;
+
 use anyhow::Result;
 use common::{NO_LIMIT, REQUEST_TIMEOUT};
 use tokio::time::timeout;
 
-use crate::{PausedResponse, Wire, broken};
+use crate::sent::GET_OR_WATCH;
+use crate::verdict::broken;
+use crate::wire::{PausedResponse, Wire};
+
+/// How long an answer may wait for what is lost: 5 s.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// What becomes of one request of a client.
 #[derive(Clone, Copy, PartialEq)]
@@ -60,7 +67,7 @@ impl Wire {
             }
             anyhow::Ok((is_there, request, response))
         };
-        let limit = if fault == Fault::Overtaken { NO_LIMIT } else { 5 * REQUEST_TIMEOUT };
+        let limit = if fault == Fault::Overtaken { NO_LIMIT } else { LIMIT };
         // What is lost stays in these hands until the client has come to an end.
         let (said, interfered) = tokio::join!(timeout(limit, client), interfere);
         let (is_there, _request, _response) = interfered?;
@@ -71,5 +78,26 @@ impl Wire {
                 "which of your requests has no limit",
             ),
         }
+    }
+
+    /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the wire. The client may send
+    /// fewer, until the [`REQUEST_TIMEOUT`]. Returns *broken* if it waits for the response for more than [`LIMIT`].
+    pub async fn lose(&mut self, nth: usize) -> Result<()> {
+        let get_or_watch = async {
+            for _ in 1..nth {
+                self.request_to(&GET_OR_WATCH).await?.response().await;
+            }
+            self.request_to(&GET_OR_WATCH).await
+        };
+        if let Ok(Some(mut lost)) = timeout(REQUEST_TIMEOUT, get_or_watch).await
+            && timeout(LIMIT, lost.given_up()).await.is_err()
+        {
+            return broken(
+                format!("what the network has lost is still waited for after {LIMIT:?}"),
+                "which of your requests has no limit",
+            );
+        }
+        self.open();
+        Ok(())
     }
 }

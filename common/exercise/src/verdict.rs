@@ -1,5 +1,6 @@
 use std::fmt::{self, Display, Formatter};
 use std::io::{Write, stdout};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Error, Result};
@@ -22,6 +23,14 @@ impl Verdict {
         match self {
             Verdict::Held(_) => "held",
             Verdict::Broken { .. } => "broken",
+        }
+    }
+
+    /// Returns the exit status of a program with this verdict.
+    pub(crate) fn status(&self) -> ExitCode {
+        match self {
+            Verdict::Held(_) => ExitCode::SUCCESS,
+            Verdict::Broken { .. } => ExitCode::from(1),
         }
     }
 }

@@ -5,14 +5,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use common::{Failover, REQUEST_TIMEOUT, connect_through, connect_to_through};
+use common::{Failover, REQUEST_TIMEOUT, connect_to_through};
 use etcd_client::{BalancedChannelBuilder, Channel, Client, Error};
-use etcd_server::Proxy;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response, Uri};
 use tonic::codegen::{BoxFuture, Service, StdError};
@@ -20,7 +18,7 @@ use tonic::transport::Endpoint;
 use tonic::transport::channel::Change;
 use tower::util::BoxCloneSyncService;
 
-use crate::broken;
+use crate::sent::Sent;
 
 /// The wire between one client and etcd, in the hands of the experiment. It first pauses each request
 /// of the client until the experiment lets it pass to etcd, and then etcd's response until the
@@ -29,97 +27,6 @@ pub struct Wire {
     requests: mpsc::UnboundedReceiver<PausedRequest>,
     pauses: Arc<AtomicBool>,
     sent: Sent,
-}
-
-/// As in [`Sent`].
-const GET_OR_WATCH: [&str; 2] = ["Range", "Watch"];
-
-/// The names of all requests that a client has sent, as in etcd's API: `Range` is a get, and then there
-/// are `Put`, `Watch` and so on. What goes over an open stream is no request of its own.
-#[derive(Clone, Default)]
-pub struct Sent(Arc<Mutex<Vec<String>>>);
-
-impl Sent {
-    /// Returns how many of this name were sent.
-    pub fn count(&self, name: &str) -> usize {
-        self.with(|names| names.iter().filter(|sent| *sent == name).count())
-    }
-
-    /// Returns how many were sent.
-    pub fn count_all(&self) -> usize {
-        self.with(|names| names.len())
-    }
-
-    /// Checks for 5.5 s that nobody gets or begins to watch while nothing changes. Returns *broken* if somebody
-    /// does.
-    pub async fn check_quiet(&self) -> Result<()> {
-        self.check_unasked(Duration::from_millis(5500)).await
-    }
-
-    /// Checks for 1.5 s that nothing at all comes through this link while nothing changes, not even on a
-    /// stream. Returns *broken* if something does.
-    pub async fn check_silent(&self, link: &Proxy) -> Result<()> {
-        link.pause_requests();
-        self.check_unasked(Duration::from_millis(1500)).await?;
-        if link.has_paused() {
-            return broken(
-                "it sends something on its stream, while nothing changes",
-                "whether etcd tells you of a change when nobody asks",
-            );
-        }
-        link.mend();
-        Ok(())
-    }
-
-    async fn check_unasked(&self, time: Duration) -> Result<()> {
-        let before = GET_OR_WATCH.map(|name| self.count(name));
-        sleep(time).await;
-        let [gets, watches] = GET_OR_WATCH.map(|name| self.count(name));
-        if gets > before[0] {
-            return broken(
-                "it sends one get after another, while nothing changes",
-                "why your code sends a get when nothing has ended its watch, or what has ended it",
-            );
-        }
-        if watches > before[1] {
-            return broken(
-                "it begins one watch after another, while nothing changes",
-                "for how long your code waits for the next event",
-            );
-        }
-        Ok(())
-    }
-
-    /// Checks for 0.5 s, while the server is away, that nobody asks without a pause. Returns *broken* if
-    /// somebody does.
-    pub async fn check_pauses(&self) -> Result<()> {
-        const AWAY: Duration = Duration::from_millis(500);
-        /// So many requests are more than any answer needs.
-        const MANY: usize = 50;
-        let before = self.count_all();
-        sleep(AWAY).await;
-        if self.count_all() - before > MANY {
-            return broken(
-                format!("the server was away for {AWAY:?}, and it sent more than {MANY} requests"),
-                "how long your code waits between two attempts",
-            );
-        }
-        Ok(())
-    }
-
-    /// Returns the first so many.
-    pub fn first(&self, count: usize) -> Vec<String> {
-        self.with(|names| names.iter().take(count).cloned().collect())
-    }
-
-    /// Whether the last one has this name.
-    pub fn last_is(&self, name: &str) -> bool {
-        self.with(|names| names.last().is_some_and(|last| last == name))
-    }
-
-    fn with<T>(&self, read: impl FnOnce(&mut Vec<String>) -> T) -> T {
-        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 /// A request that the wire has paused. When this is dropped, the request passes, and its response is
@@ -190,28 +97,6 @@ impl Wire {
         }
     }
 
-    /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the wire. The client may send
-    /// fewer, until the [`REQUEST_TIMEOUT`]. Returns *broken* if it waits for the response for more than 5 s.
-    pub async fn lose(&mut self, nth: usize) -> Result<()> {
-        const LIMIT: Duration = Duration::from_secs(5);
-        let get_or_watch = async {
-            for _ in 1..nth {
-                self.request_to(&GET_OR_WATCH).await?.response().await;
-            }
-            self.request_to(&GET_OR_WATCH).await
-        };
-        if let Ok(Some(mut lost)) = timeout(REQUEST_TIMEOUT, get_or_watch).await
-            && timeout(LIMIT, lost.go.closed()).await.is_err()
-        {
-            return broken(
-                format!("what the network has lost is still waited for after {LIMIT:?}"),
-                "which of your requests has no limit",
-            );
-        }
-        self.open();
-        Ok(())
-    }
-
     /// Returns the names of the requests, those of the future too.
     pub fn sent(&self) -> Sent {
         self.sent.clone()
@@ -234,6 +119,11 @@ impl PausedRequest {
     /// Whether the client does not wait for the response any more.
     pub fn is_given_up(&self) -> bool {
         self.go.is_closed()
+    }
+
+    /// Waits until the client does not wait for the response any more.
+    pub async fn given_up(&mut self) {
+        self.go.closed().await;
     }
 
     /// Lets the request pass and waits for etcd's response. Returns `None` when the client has given
@@ -261,16 +151,12 @@ impl PausedResponse {
     }
 }
 
-/// Connects to the chapters' etcd. Returns the client and its wire.
-pub(crate) async fn connect() -> Result<(Client, Wire)> {
-    let (tap, mut wire) = tap();
-    let client = connect_through(tap).await?;
-    wire.pause();
-    Ok((client, wire))
-}
-
-/// Connects to this server. Returns the client and its wire.
-pub(crate) async fn connect_to(server: SocketAddr) -> Result<(Client, Wire)> {
+/// Returns a client of a server that the experiment has started, and its wire.
+///
+/// # Errors
+///
+/// As [`connect_to`](crate::connect_to).
+pub async fn connect_by_wire_to(server: SocketAddr) -> Result<(Client, Wire)> {
     let (tap, mut wire) = tap();
     let client = connect_to_through([server.to_string()], tap).await?;
     wire.pause();

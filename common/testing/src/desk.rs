@@ -1,21 +1,19 @@
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use etcd_server::{Server, free_address};
+use anyhow::{Context, Result, ensure};
+use etcd_server::{Server, bare_command, free_address};
 
 use crate::readme::Cluster;
 use crate::{PATIENCE, signal};
-
-/// The workspace.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// A user's machine, with the background etcd at another port than 2379. Dropping it kills that server,
 /// however often it was started, and removes the data.
@@ -54,9 +52,8 @@ impl Desk {
             .env("ETCD_LOCAL_PORT", self.address.port().to_string())
             // As in a terminal: with pictures that are not plain ASCII.
             .envs([("CLICOLOR_FORCE", "1"), ("LC_ALL", "C.UTF-8")])
-            .env_remove("NO_COLOR")
             .envs(self.cluster.exported.iter().map(|(name, value)| (name, value)))
-            .current_dir(ROOT);
+            .current_dir(root());
         Ok(command)
     }
 
@@ -93,20 +90,6 @@ pub fn program_at(server: &Server, name: &str) -> Result<Command> {
     program_with(&server.endpoint(), name)
 }
 
-/// Returns the command that runs the answers to an exercise with a private server.
-pub fn answers_at(server: &Server, exercise: &str) -> Result<Command> {
-    program_at(server, &with_answers(&format!("examples/{exercise}")))
-}
-
-/// Returns the program that has the answers to an exercise, or the program itself.
-pub(crate) fn with_answers(program: &str) -> String {
-    let name = program.strip_prefix("examples/").unwrap_or_default();
-    match Path::new(ROOT).join("tests/answers").join(name).join("main.rs").exists() {
-        true => format!("{program}-answers"),
-        false => program.to_owned(),
-    }
-}
-
 /// Returns the command that runs a program of this workspace with these endpoints.
 pub fn program_with(endpoints: &str, name: &str) -> Result<Command> {
     let mut command = program(name)?;
@@ -114,43 +97,57 @@ pub fn program_with(endpoints: &str, name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Returns the command that runs a program of this workspace. The first call builds all of them.
-fn program(name: &str) -> Result<Command> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    let folder = built.as_ref().map_err(|error| anyhow!("{error}"))?;
-    let mut command = Command::new(folder.join(name).with_extension(env::consts::EXE_EXTENSION));
-    for (name, _) in env::vars_os() {
-        // A developer's own settings are for another etcd.
-        if name.as_encoded_bytes().starts_with(b"ETCDCTL_") {
-            command.env_remove(name);
-        }
+/// Returns the folder of the workspace, wherever it is now: cargo builds nothing again when it was moved, or copied
+/// together with what is built.
+pub fn root() -> PathBuf {
+    let built = env!("CARGO_MANIFEST_DIR");
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or(built.into()));
+    let root = package.ancestors().find(|folder| folder.join("common/testing").exists());
+    root.unwrap_or(&package).to_owned()
+}
+
+/// Returns the command that runs a program of this workspace, such as `put-get` or `examples/counter`, as
+/// `cargo run` does, but with little of the environment. Builds it, if it is not built.
+pub fn program(name: &str) -> Result<Command> {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    // This test is built into target/debug/deps, the programs beside that folder.
+    let test = env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("this test is in no folder")?;
+    // One at a time: cargo has a lock for that, too.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !built.contains(name) {
+        build(name, folder).with_context(|| format!("cannot build {name}"))?;
+        built.insert(name.to_owned());
     }
+    let file = folder.join(name).with_extension(env::consts::EXE_EXTENSION);
+    let mut command = bare_command(file);
+    command.env("CARGO_MANIFEST_DIR", root());
     Ok(command)
 }
 
-/// Builds the programs of all default members of this workspace, because `cargo test -p NAME` builds those of one package only.
-/// Returns the folder with the programs.
-fn build() -> Result<PathBuf> {
-    // A test is built into target/debug/deps, the programs beside that folder.
-    let test = env::current_exe()?;
-    let folder = test.ancestors().nth(2).context("this test is in no folder")?;
-    let profile = match folder.file_name().and_then(OsStr::to_str) {
-        None | Some("debug") => "test",
-        Some(profile) => profile,
+/// Builds a program into a folder with a name such as `target/debug`.
+fn build(program: &str, folder: &Path) -> Result<()> {
+    let profile = match folder.file_name() {
+        Some(name) if name != "debug" => name,
+        _ => OsStr::new("dev"),
     };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    // As `cargo test` does, after which there is nothing to build. `cargo build` would build half of
-    // the dependencies again, with other features.
-    cargo
-        .args(["test", "--no-run", "--quiet", "--profile", profile])
-        .arg("--target-dir")
-        .args(folder.parent())
-        .current_dir(ROOT);
+    cargo.args(["build", "--quiet"]).current_dir(root()).arg("--profile").arg(profile);
+    // In between is the name of a platform, if one is named where this is built.
+    let beside = folder.parent().context("no target folder")?;
+    let target = beside.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    cargo.arg("--target-dir").arg(target.unwrap_or(beside));
+    if target != Some(beside) {
+        cargo.arg("--target").args(beside.file_name());
+    }
+    match program.strip_prefix("examples/") {
+        Some(example) => cargo.args(["--example", example]),
+        None => cargo.args(["--bin", program]),
+    };
     if cfg!(feature = "tls") {
         cargo.args(["--features", "common/tls,etcd-server/tls"]);
     }
     let output = cargo.output().context("cannot run cargo")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(folder.to_owned())
+    Ok(())
 }

@@ -1,33 +1,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-/// Checks that each link between the pages below `root` leads to a file, and to a heading in it if it
+/// Follows all links from the first page of a workspace on. Each must lead to a file, and to a heading in it if it
 /// names one. Links to other sites are not followed.
 pub fn check_links(root: &Path) -> Result<()> {
-    let mut pages = Vec::new();
-    find_pages(root, &mut pages)?;
-    ensure!(!pages.is_empty(), "there are no pages in {}", root.display());
-    for page in &pages {
-        let text = fs::read_to_string(page)?;
+    let mut pages = vec![root.join("README.md")];
+    let mut next = 0;
+    while let Some(page) = pages.get(next).cloned() {
+        let text = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
         for link in links(&text) {
-            check(page, &text, link).with_context(|| format!("{}: {link}", page.display()))?;
+            let found = check(&page, &text, link);
+            let path = found.with_context(|| format!("{}: {link}", page.display()))?;
+            if path.extension().is_some_and(|extension| extension == "md") {
+                pages.extend((!pages.contains(&path)).then_some(path));
+            }
         }
+        next += 1;
     }
-    Ok(())
-}
-
-fn find_pages(folder: &Path, pages: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default();
-        if path.is_dir() && name != "target" && name != ".git" {
-            find_pages(&path, pages)?;
-        } else if path.extension().is_some_and(|extension| extension == "md") {
-            pages.push(path);
-        }
-    }
+    ensure!(next > 1, "the first page has no links");
     Ok(())
 }
 
@@ -47,25 +39,18 @@ fn prose(page: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn check(page: &Path, text: &str, link: &str) -> Result<()> {
+/// Returns the file that a link of a page leads to.
+fn check(page: &Path, text: &str, link: &str) -> Result<PathBuf> {
     let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-    let other;
-    let text = if file.is_empty() {
-        text
-    } else {
-        let path = page.with_file_name("").join(file);
-        ensure!(path.exists(), "there is no such file");
-        if anchor.is_empty() {
-            return Ok(());
-        }
-        other = fs::read_to_string(path)?;
-        &other
-    };
-    let mut headings = prose(text).filter(|line| line.starts_with('#'));
-    match headings.any(|heading| anchor_of(heading) == anchor) {
-        true => Ok(()),
-        false => bail!("there is no such heading"),
+    let path = if file.is_empty() { page.to_owned() } else { page.with_file_name("").join(file) };
+    let path = path.canonicalize().context("there is no such file")?;
+    if !anchor.is_empty() {
+        let other = if file.is_empty() { text } else { &fs::read_to_string(&path)? };
+        let mut headings = prose(other).filter(|line| line.starts_with('#'));
+        let is_there = headings.any(|heading| anchor_of(heading) == anchor);
+        ensure!(is_there, "there is no such heading");
     }
+    Ok(path)
 }
 
 /// Returns the anchor that GitHub gives to a heading.

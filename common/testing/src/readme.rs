@@ -18,7 +18,7 @@
 //! run, but a moment earlier or later.
 //!
 //! The section *Exercises* is followed on its own. Without an argument an exercise tries a file that
-//! students edit. So that they cannot turn a test red, the tests try `mistake.rs` in its place, which
+//! students edit. So that they cannot turn a test red, the tests try the answer `mistake`, which
 //! is that file as it was handed out, unless `EVERY_ANSWER` is set.
 
 use std::env;
@@ -30,9 +30,9 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use etcd_server::metric;
 
-use crate::desk::with_answers;
-use crate::{Desk, PATIENCE, Program, metric, signal};
+use crate::{Desk, PATIENCE, Program, root, signal};
 
 /// The process number of the server in the texts; 4243 is the one started next.
 const FIRST_SERVER: usize = 4242;
@@ -50,18 +50,15 @@ const TLS: [&str; 2] = [" --features common/tls", " --features tls"];
 
 /// Follows a chapter's README, up to its exercises, on a machine where an etcd runs already. What the
 /// README quotes must stand in the program's source.
-pub fn follow(readme: &str, program: &str) -> Result<()> {
-    let (chapter, _) = parts(readme);
-    check_quotes(chapter, program)?;
-    follow_with_server(chapter)
+pub fn follow(chapter: &str) -> Result<()> {
+    follow_with_server(&checked(chapter)?)
 }
 
 /// Follows each section of a chapter's README on an etcd of its own, all at the same time: that saves
 /// time where programs wait for a TTL.
-pub fn follow_sections(readme: &str, program: &str) -> Result<()> {
-    let (chapter, _) = parts(readme);
-    check_quotes(chapter, program)?;
-    let sections = chapter.split("\n## ").filter(|section| section.contains("```console"));
+pub fn follow_sections(chapter: &str) -> Result<()> {
+    let readme = checked(chapter)?;
+    let sections = readme.split("\n## ").filter(|section| section.contains("```console"));
     thread::scope(|scope| {
         let threads: Vec<_> =
             sections.map(|section| scope.spawn(|| follow_with_server(section))).collect();
@@ -72,35 +69,37 @@ pub fn follow_sections(readme: &str, program: &str) -> Result<()> {
     })
 }
 
-/// Follows the exercises of a chapter. What the README quotes must stand in an experiment.
-pub(crate) fn follow_exercises(readme: &str, experiments: &[&str]) -> Result<()> {
-    let (_, exercises) = parts(readme);
-    check_quotes(exercises, &experiments.concat())?;
-    follow_with_server(&if as_handed_out() {
-        exercises.to_owned()
-    } else {
-        with_mistakes(exercises)
-    })
+/// Follows the exercises on the page of a chapter, which has these. What it quotes must stand in an experiment.
+pub fn follow_exercises(chapter: &str, exercises: &[&str]) -> Result<()> {
+    let page = read(&format!("{chapter}/README.md"))?;
+    let (_, page) = parts(&page);
+    let experiment = |name| read(&format!("{chapter}/examples/{name}/experiment.rs"));
+    let experiments: Vec<_> = exercises.iter().map(experiment).collect::<Result<_>>()?;
+    check_quotes(page, &experiments.concat())?;
+    follow_with_server(page)
 }
 
 /// Whether nobody works on the exercises here, so that all of them can be tried as they are handed out.
-pub(crate) fn as_handed_out() -> bool {
+pub fn as_handed_out() -> bool {
     env::var_os("EVERY_ANSWER").is_some()
+}
+
+/// Returns the chapter's part of its README. What that quotes stands in the program.
+fn checked(chapter: &str) -> Result<String> {
+    let readme = read(&format!("{chapter}/README.md"))?;
+    let (readme, _) = parts(&readme);
+    check_quotes(readme, &read(&format!("{chapter}/src/main.rs"))?)?;
+    Ok(readme.to_owned())
+}
+
+/// Returns a text of the workspace.
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
 }
 
 /// Returns the chapter and its exercises.
 fn parts(readme: &str) -> (&str, &str) {
     readme.split_once("\n## Exercises\n").unwrap_or((readme, ""))
-}
-
-/// Returns the README with `-- mistake` behind each exercise that has no argument.
-fn with_mistakes(readme: &str) -> String {
-    let line = |line: &str| {
-        let exercise = line.contains(" --example ") && !line.contains(CLUSTER);
-        let bare = exercise && !line.contains(" -- ");
-        format!("{line}{}\n", if bare { " -- mistake" } else { "" })
-    };
-    readme.lines().map(line).collect()
 }
 
 /// Checks that all that a README quotes stands in the source.
@@ -118,10 +117,10 @@ fn follow_with_server(readme: &str) -> Result<()> {
     follow_blocks(&mut desk, &blocks(readme))
 }
 
-/// Follows a README on a machine where no etcd runs yet: the blocks that use TLS, or all others.
-pub fn follow_from_nothing(readme: &str, tls: bool) -> Result<()> {
-    let readme = with_mistakes(readme);
-    let mut blocks = blocks(&readme);
+/// Follows a page on a machine where no etcd runs yet: the blocks that use TLS, or all others.
+pub fn follow_from_nothing(page: &str, tls: bool) -> Result<()> {
+    let page = read(page)?;
+    let mut blocks = blocks(&page);
     let mut uses_tls = false;
     blocks.retain(|block| {
         // The first terminal decides for the others.
@@ -338,17 +337,29 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
     // All programs are built already, so `--features` is left out.
     let words = TLS.iter().fold(words.join(" "), |words, tls| words.replacen(tls, "", 1));
     let words: Vec<&str> = words.split(' ').collect();
-    let (name, rest) = match &words[..] {
-        ["cargo", "run", "-p", _, "--example", name] => (format!("examples/{name}"), &[][..]),
-        ["cargo", "run", "-p", _, "--example", name, rest @ ..] => {
-            (with_answers(&format!("examples/{name}")), rest)
+    let name;
+    let (program, rest) = match &words[..] {
+        ["cargo", "progress", "solution", exercise] => ("answers", &[*exercise, "solution"][..]),
+        // Students edit what this tries.
+        ["cargo", "run", "-p", _, "--example", exercise] if is_exercise(exercise) => {
+            ("answers", &[*exercise, "mistake"][..])
         }
-        ["cargo", "run", "-p", name, rest @ ..] => ((*name).to_owned(), rest),
+        ["cargo", "run", "-p", _, "--example", example, rest @ ..] => {
+            name = format!("examples/{example}");
+            (&*name, rest)
+        }
+        ["cargo", "run", "-p", name, rest @ ..] => (*name, rest),
         _ => bail!("cannot type {typed:?}"),
     };
-    let mut command = desk.command(&name)?;
+    let mut command = desk.command(program)?;
     command.args(rest.strip_prefix(&["--"]).unwrap_or(rest)).envs(variables);
     Ok(command)
+}
+
+/// Whether an example is an exercise that students may have edited.
+fn is_exercise(example: &str) -> bool {
+    let answers = root().join("common/answers").join(example);
+    answers.exists() && !as_handed_out()
 }
 
 /// Returns the line as the README has it: with port 2379, its own process numbers, and a target folder

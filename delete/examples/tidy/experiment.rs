@@ -5,30 +5,15 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
+use etcd_client::Client;
 use etcd_server::Server;
 use exercise::{
-    Change, Etcd, Exercise, Fault, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to,
+    BoxFuture, Change, Etcd, Fault, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to,
     counted_round, gave_up, held, say,
 };
 
-use crate::tidy;
-
-// Every answer has this function. A call names the answer first: `tidy(answer, client, ..)`.
-macro_rules! answers {
-    ($($answer:ident),+ $(,)?) => {
-        exercise::answers! {
-            const ANSWERS = [$($answer),+];
-            async fn tidy(client: &mut etcd_client::Client, folder: &str) -> anyhow::Result<i64>;
-        }
-    };
-}
-
-pub const EXERCISE: Exercise = Exercise {
-    name: "tidy",
-    hint: "A check before the delete does not help, however late it is: a change can come after it. \
-           Let etcd compare and delete in one step, as in the exercise counter of put-get. And \
-           which keys begin with the name of the folder?",
-};
+/// The function that is tried.
+pub type Tidy = for<'a> fn(&'a mut Client, &'a str) -> BoxFuture<'a, i64>;
 
 /// These jobs are done, and nobody changes them.
 const DONE: [&str; 2] = ["jobs/1", "jobs/30"];
@@ -53,11 +38,11 @@ const OTHERS: [(&str, &str); 14] = [
     ("jobs2/1", "done"),
 ];
 
-pub async fn run(scene: Scene) -> Result<Verdict> {
+pub async fn run(scene: Scene, tidy: Tidy) -> Result<Verdict> {
     // Of its own: nobody else may make the last change.
     let server = blocking(Server::start).await?;
     let (etcd, address) = (Etcd::of(&server).await?, server.address());
-    let mut jobs = Jobs { etcd, address, scene, own: Vec::new(), loses: false };
+    let mut jobs = Jobs { etcd, address, scene, tidy, own: Vec::new(), loses: false };
 
     // After the first request, after the second and so on, until `tidy` sends fewer.
     let mut requests = 0;
@@ -103,6 +88,7 @@ struct Jobs {
     etcd: Etcd,
     address: SocketAddr,
     scene: Scene,
+    tidy: Tidy,
     /// The revisions of the experiment's own changes, since all was as it should be.
     own: Vec<i64>,
     /// Whether a request or a response was lost in this run.
@@ -143,8 +129,8 @@ impl Jobs {
         }
         self.loses = fault != Fault::Overtaken;
         let (mut client, mut wire) = connect_by_wire_to(self.address).await?;
-        let answer = self.scene.answer;
-        let tidying = async move { tidy(answer, &mut client, "jobs").await };
+        let tidy = self.tidy;
+        let tidying = async move { tidy(&mut client, "jobs").await };
         wire.play(fault, nth, tidying, async || others(self).await).await
     }
 

@@ -11,33 +11,15 @@ use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions, PutOptions};
 use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, Scene, Sign, Stages, Stopwatch, Timeline, Verdict, blocking, broken, check_running,
+    BoxFuture, Scene, Sign, Stages, Stopwatch, Timeline, Verdict, blocking, broken, check_running,
     connect_by_wire_to, connect_to, held,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::stay;
-
-// Every answer has this function. A call names the answer first: `stay(answer, client, ..)`.
-macro_rules! answers {
-    ($($answer:ident),+ $(,)?) => {
-        exercise::answers! {
-            const ANSWERS = [$($answer),+];
-            async fn stay(
-                client: &mut etcd_client::Client, key: &str, ttl: i64, registered: impl Fn(bool),
-            ) -> anyhow::Result<()>;
-        }
-    };
-}
-
-pub const EXERCISE: Exercise = Exercise {
-    name: "heartbeat",
-    hint: "Only a response with a TTL above 0 says that the lease lives. It says so for one TTL, counted \
-           from the moment when the renewal was sent. What can you say after that, if no other \
-           response comes? What can you do before that, and what when it is too late?",
-};
+/// The function that is tried.
+pub type Stay = for<'a> fn(&'a mut Client, &'a str, i64, Box<dyn Fn(bool)>) -> BoxFuture<'a, ()>;
 
 const KEY: &str = "services/1";
 /// What the experiment does.
@@ -75,7 +57,7 @@ const MANY: u64 = 20;
 /// How long an answer may take to go on after a restart.
 const RECOVERY: Duration = Duration::from_secs(1);
 
-pub async fn run(scene: Scene) -> Result<Verdict> {
+pub async fn run(scene: Scene, stay: Stay) -> Result<Verdict> {
     let mut server = blocking(Server::start).await?;
     let link = Proxy::to(server.address())?;
     let (tell, says) = watch::channel(false);
@@ -83,13 +65,13 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     timeline.note(NET, NETWORK);
     timeline.note("etcd says", IS_NOT);
     timeline.note("it says", IS_NOT);
-    let registered = move |state| {
+    let registered = Box::new(move |state| {
         timeline.note("it says", if state { IS } else { IS_NOT });
         tell.send_replace(state);
-    };
+    });
     let (mut client, mut wire) = connect_by_wire_to(link.address()).await?;
     wire.open();
-    let stay = async move { stay(scene.answer, &mut client, KEY, TTL, registered).await };
+    let stay = async move { stay(&mut client, KEY, TTL, registered).await };
     let task = spawn_local(stay);
     let client = connect_to(server.address()).await?;
     let timeline = scene.timeline.clone();

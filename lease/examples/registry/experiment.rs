@@ -5,37 +5,24 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{Write, stdout};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, EventType, GetOptions, KeyValue, PutOptions, WatchOptions};
+use etcd_server::Server;
 use exercise::{
-    Exercise, NOTHING, PausedRequest, Scene, Sign, Timeline, Verdict, Wire, broken, gave_up, held,
+    BoxFuture, NOTHING, PausedRequest, Scene, Sign, Timeline, Verdict, Wire, blocking, broken,
+    connect_by_wire_to, connect_to, gave_up, held,
 };
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{register, update};
-
-// Every answer has these functions. A call names the answer first: `register(answer, client, ..)`.
-macro_rules! answers {
-    ($($answer:ident),+ $(,)?) => {
-        exercise::answers! {
-            const ANSWERS = [$($answer),+];
-            async fn register(client: &mut etcd_client::Client, key: String, address: &str, ttl: i64) -> anyhow::Result<crate::experiment::Entry>;
-            async fn update(client: &mut etcd_client::Client, entry: &crate::experiment::Entry, address: &str) -> anyhow::Result<()>;
-        }
-    };
-}
-
-pub const EXERCISE: Exercise = Exercise {
-    name: "registry",
-    hint: "A put replaces everything that belongs to the key, and its lease is one of these things. \
-           What does a put without a lease do to the lease of the key? The section What can go wrong \
-           of the chapter's README says it.",
-};
+/// The functions that are tried.
+pub type Register = for<'a> fn(&'a mut Client, String, &'a str, i64) -> BoxFuture<'a, Entry>;
+pub type Update = for<'a> fn(&'a mut Client, &'a Entry, &'a str) -> BoxFuture<'a, ()>;
 
 /// The entry of a service. The experiment renews the lease that is named here.
 pub struct Entry {
@@ -61,25 +48,25 @@ const FIRST_ADDRESS: &str = "127.0.0.1:8001";
 const SECOND_ADDRESS: &str = "127.0.0.1:8002";
 const LAST_ADDRESS: &str = "127.0.0.1:8003";
 
-pub async fn run(scene: Scene) -> Result<Verdict> {
-    let mut client = scene.connect().await?;
+pub async fn run(scene: Scene, register: Register, update: Update) -> Result<Verdict> {
+    let server = blocking(Server::start).await?;
+    let etcd = server.address();
+    let mut client = connect_to(etcd).await?;
     // A run before has ended a moment ago: its lease has not run out yet.
-    let first = scene.key("services/1");
-    let left = register(scene.answer, &mut client, first, "127.0.0.1:8000", TTL).await;
+    let left = register(&mut client, "services/1".to_owned(), "127.0.0.1:8000", TTL).await;
     let left = left.or_else(gave_up)?.lease;
     sleep(SETTLE).await;
     let below = WatchOptions::new().with_prefix();
-    let mut events = within(REQUEST_TIMEOUT, client.watch(scene.key(""), Some(below)))
-        .await
-        .context("watch failed")?;
+    let mut events =
+        within(REQUEST_TIMEOUT, client.watch("", Some(below))).await.context("watch failed")?;
 
-    spawn_local(draw(client.clone(), scene.key("services/"), scene.timeline.clone()));
+    spawn_local(draw(client.clone(), scene.timeline.clone()));
     let mut entries = Vec::new();
     let renewed = Rc::new(RefCell::new(Vec::new()));
     spawn_local(renew(client.clone(), Rc::clone(&renewed)));
     for number in 1..=SERVICES {
-        let key = scene.key(&format!("services/{number}"));
-        let entry = register(scene.answer, &mut client, key, FIRST_ADDRESS, TTL).await;
+        let key = format!("services/{number}");
+        let entry = register(&mut client, key, FIRST_ADDRESS, TTL).await;
         let entry = entry.or_else(|error| match number {
             1 => broken(
                 format!("a service registers again before its first lease has run out: {error:#}"),
@@ -92,7 +79,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         entries.push(entry);
     }
     sleep(SETTLE).await;
-    let found = entries_in(&mut client, &scene).await?;
+    let found = entries_now(&mut client).await?;
     if entries[0].lease == left || found.iter().any(|kv| kv.lease() == left) {
         return broken(
             "an entry is on the lease of the run before, which nobody renews",
@@ -109,12 +96,12 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let (ended, living) = entries.split_at(ENDED);
     for address in [SECOND_ADDRESS, LAST_ADDRESS] {
         for entry in &entries {
-            update(scene.answer, &mut client, entry, address).await.or_else(gave_up)?;
+            update(&mut client, entry, address).await.or_else(gave_up)?;
         }
         sleep(SETTLE).await;
     }
     writeln!(stdout(), "{SERVICES} services register, and then change their address")?;
-    let found = entries_in(&mut client, &scene).await?;
+    let found = entries_now(&mut client).await?;
     let moved =
         |kv: &&KeyValue| kv.lease() != 0 && !entries.iter().any(|one| one.lease == kv.lease());
     let count = found.iter().filter(moved).count();
@@ -133,7 +120,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
     writeln!(stdout(), "the leases that nobody renews have run out")?;
 
-    let found = entries_in(&mut client, &scene).await?;
+    let found = entries_now(&mut client).await?;
     let find = |entry: &&Entry| found.iter().find(|kv| kv.key() == entry.key.as_bytes());
     let left = ended.iter().filter_map(|entry| find(&entry)).count();
     if left > 0 {
@@ -155,14 +142,14 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
 
     // The first event that is not about a service comes after all that are.
-    put(&mut client, &scene.key("end")).await?;
+    put(&mut client, "end").await?;
     let (mut gone, mut without, mut elsewhere) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     'events: while let Some(response) = within(REQUEST_TIMEOUT, events.message()).await? {
         for event in response.events() {
             let kv = event.kv().context("an event without a key")?;
             let key = kv.key().to_vec();
-            if key == scene.key("end").as_bytes() {
+            if key == b"end" {
                 break 'events;
             }
             let owner = |entry: &&Entry| entry.key.as_bytes() == key;
@@ -197,10 +184,10 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
 
     // The service may have been frozen. It cannot know that its lease has run out.
-    let updated = update(scene.answer, &mut client, &ended[0], LAST_ADDRESS).await;
+    let updated = update(&mut client, &ended[0], LAST_ADDRESS).await;
     writeln!(stdout(), "one that had ended goes on, and changes its address")?;
     sleep(AFTER).await;
-    let found = entries_in(&mut client, &scene).await?;
+    let found = entries_now(&mut client).await?;
     if found.iter().any(|kv| kv.key() == ended[0].key.as_bytes()) {
         return broken(
             "its lease has run out, and its entry is back",
@@ -215,19 +202,18 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     }
 
     writeln!(stdout(), "the network loses each request in turn")?;
-    tokio::try_join!(register_with_loss(&scene), update_with_loss(&scene))?;
+    tokio::try_join!(register_with_loss(etcd, register), update_with_loss(etcd, update))?;
     held(format!("{ENDED} services have ended, and no others have lost their entries"))
 }
 
 /// A service registers, and one of its requests never arrives.
-async fn register_with_loss(scene: &Scene) -> Result<()> {
-    let mut other = scene.connect().await?;
+async fn register_with_loss(etcd: SocketAddr, register: Register) -> Result<()> {
+    let mut other = connect_to(etcd).await?;
     for nth in 1.. {
-        let (mut client, mut wire) = scene.connect_by_wire().await?;
-        let key = scene.key(&format!("others/register/{nth}"));
+        let (mut client, mut wire) = connect_by_wire_to(etcd).await?;
+        let key = format!("others/register/{nth}");
         let name = key.clone();
-        let registering =
-            async move { register(scene.answer, &mut client, name, FIRST_ADDRESS, TTL).await };
+        let registering = async move { register(&mut client, name, FIRST_ADDRESS, TTL).await };
         let Some((request, said)) = lose(&mut wire, nth, registering).await? else { break };
         if let Ok(entry) = said {
             check_put("register", &mut other, &entry, FIRST_ADDRESS, &request).await?;
@@ -237,17 +223,16 @@ async fn register_with_loss(scene: &Scene) -> Result<()> {
 }
 
 /// A service changes its address, and one of its requests never arrives.
-async fn update_with_loss(scene: &Scene) -> Result<()> {
-    let mut other = scene.connect().await?;
+async fn update_with_loss(etcd: SocketAddr, update: Update) -> Result<()> {
+    let mut other = connect_to(etcd).await?;
     for nth in 1.. {
-        let (mut client, mut wire) = scene.connect_by_wire().await?;
+        let (mut client, mut wire) = connect_by_wire_to(etcd).await?;
         let lease = within(REQUEST_TIMEOUT, other.lease_grant(10 * TTL, None)).await?.id();
-        let entry = Entry { key: scene.key(&format!("others/update/{nth}")), lease };
+        let entry = Entry { key: format!("others/update/{nth}"), lease };
         let named = &entry;
         let on_lease = PutOptions::new().with_lease(lease);
         within(REQUEST_TIMEOUT, other.put(&*entry.key, FIRST_ADDRESS, Some(on_lease))).await?;
-        let updating =
-            async move { update(scene.answer, &mut client, named, SECOND_ADDRESS).await };
+        let updating = async move { update(&mut client, named, SECOND_ADDRESS).await };
         let Some((request, said)) = lose(&mut wire, nth, updating).await? else { break };
         if said.is_ok() {
             check_put("update", &mut other, &entry, SECOND_ADDRESS, &request).await?;
@@ -312,15 +297,15 @@ fn row(service: impl std::fmt::Display) -> String {
 }
 
 /// Draws what becomes of each entry: a row for each service.
-async fn draw(mut client: Client, services: String, timeline: Timeline) -> Result<()> {
+async fn draw(mut client: Client, timeline: Timeline) -> Result<()> {
     (1..=SERVICES).for_each(|number| timeline.note(&row(number), NOTHING));
     let below = WatchOptions::new().with_prefix();
-    let watch = client.watch(&*services, Some(below));
+    let watch = client.watch("services/", Some(below));
     let mut stream = within(REQUEST_TIMEOUT, watch).await?;
     while let Some(response) = within(NO_LIMIT, stream.message()).await? {
         for event in response.events() {
             let kv = event.kv().context("an event without a key")?;
-            let service = row(kv.key_str()?.trim_start_matches(&services));
+            let service = row(kv.key_str()?.trim_start_matches("services/"));
             timeline.note(
                 &service,
                 match event.event_type() {
@@ -373,9 +358,9 @@ async fn renew(mut client: Client, leases: Rc<RefCell<Vec<i64>>>) {
     }
 }
 
-async fn entries_in(client: &mut Client, scene: &Scene) -> Result<Vec<KeyValue>> {
+async fn entries_now(client: &mut Client) -> Result<Vec<KeyValue>> {
     let below = GetOptions::new().with_prefix();
-    let found = within(REQUEST_TIMEOUT, client.get(scene.key("services/"), Some(below)))
+    let found = within(REQUEST_TIMEOUT, client.get("services/", Some(below)))
         .await
         .context("get failed")?;
     Ok(found.kvs().to_vec())

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, PutOptions};
 
-use crate::experiment::Entry;
+use super::experiment::Entry;
 
 pub async fn register(client: &mut Client, key: String, address: &str, ttl: i64) -> Result<Entry> {
     let lease =

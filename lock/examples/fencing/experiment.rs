@@ -10,31 +10,15 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions};
 use etcd_server::Server;
 use exercise::{
-    Exercise, PausedRequest, Scene, Steps, Verdict, Wire, blocking, broken, connect_by_wire_to,
+    BoxFuture, PausedRequest, Scene, Steps, Verdict, Wire, blocking, broken, connect_by_wire_to,
     connect_to, counted_round, gave_up, held, round,
 };
 use lock::Session;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::add;
-
-// Every answer has this function. A call names the answer first: `add(answer, client, ..)`.
-macro_rules! answers {
-    ($($answer:ident),+ $(,)?) => {
-        exercise::answers! {
-            const ANSWERS = [$($answer),+];
-            async fn add(client: &mut etcd_client::Client, session: &lock::Session, lock: &str, key: &str) -> anyhow::Result<bool>;
-        }
-    };
-}
-
-pub const EXERCISE: Exercise = Exercise {
-    name: "fencing",
-    hint: "However late you check that the lock is still yours, a pause can come after the check. Only \
-           etcd can compare and write in one step. Which method of the guard is for that? What do \
-           you return when etcd has refused?",
-};
+/// The function that is tried.
+pub type Add = for<'a> fn(&'a mut Client, &'a Session, &'a str, &'a str) -> BoxFuture<'a, bool>;
 
 const LOCK: &str = "lock";
 const KEY: &str = "number";
@@ -49,12 +33,12 @@ const TWO_DIGITS: &str = "a writer that was not paused, with a token of two digi
 /// The first renewal is due after a third: until then a client sends what `add` sends.
 const TTL: Duration = Duration::from_secs(10);
 
-pub async fn run(scene: Scene) -> Result<Verdict> {
+pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
     // Of its own: it begins at revision 1.
     let server = blocking(Server::start).await?;
     let client = connect_to(server.address()).await?;
     let (paused, wire) = connect_by_wire_to(server.address()).await?;
-    let mut writers = Writers { client, paused, wire, answer: scene.answer };
+    let mut writers = Writers { client, paused, wire, add };
     writers.put_number().await?;
     // If that works, it is not worth a line.
     round(async |_| writers.add_alone(ALONE).await).await?;
@@ -166,13 +150,13 @@ struct Writers {
     /// The first writer's.
     paused: Client,
     wire: Wire,
-    answer: &'static str,
+    add: Add,
 }
 
 impl Writers {
     fn start(&self, client: &Client, session: Session) -> JoinHandle<Result<bool>> {
-        let (answer, mut client) = (self.answer, client.clone());
-        spawn_local(async move { add(answer, &mut client, &session, LOCK, KEY).await })
+        let (add, mut client) = (self.add, client.clone());
+        spawn_local(async move { add(&mut client, &session, LOCK, KEY).await })
     }
 
     /// Starts the first writer, with a free lock. Its requests are paused.

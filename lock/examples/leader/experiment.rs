@@ -11,31 +11,15 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions};
 use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, NOTHING, Scene, Sent, Sign, Stages, Stopwatch, Verdict, blocking, broken,
+    BoxFuture, NOTHING, Scene, Sent, Sign, Stages, Stopwatch, Verdict, blocking, broken,
     check_running, connect_by_wire_to, connect_to, held,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, timeout};
 
-use crate::stand;
-
-// Every answer has this function. A call names the answer first: `stand(answer, client, ..)`.
-macro_rules! answers {
-    ($($answer:ident),+ $(,)?) => {
-        exercise::answers! {
-            const ANSWERS = [$($answer),+];
-            async fn stand(client: &etcd_client::Client, lock: &str, ttl: std::time::Duration, leads: impl Fn(bool)) -> anyhow::Result<()>;
-        }
-    };
-}
-
-pub const EXERCISE: Exercise = Exercise {
-    name: "leader",
-    hint: "The lock ends with its session, and etcd cannot tell this to a leader that is cut off. What \
-           does the session know without etcd? What do you do when it is lost, and with which \
-           session do you stand again?",
-};
+/// The function that is tried.
+pub type Stand = for<'a> fn(&'a Client, &'a str, Duration, Box<dyn Fn(bool)>) -> BoxFuture<'a, ()>;
 
 const LOCK: &str = "leader";
 const TTL: Duration = Duration::from_secs(2);
@@ -68,8 +52,8 @@ const MANY: usize = 100;
 /// How long there may be no leader. It takes etcd a TTL and half a second to end a lease.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-pub async fn run(scene: Scene) -> Result<Verdict> {
-    let mut all = Candidates::new(scene).await?;
+pub async fn run(scene: Scene, stand: Stand) -> Result<Verdict> {
+    let mut all = Candidates::new(scene, stand).await?;
     let mut stages = Stages::of(3);
 
     all.enter("first").await?;
@@ -130,6 +114,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
 /// The candidates that are alive.
 struct Candidates {
     scene: Scene,
+    stand: Stand,
     server: Server,
     client: Client,
     candidates: Vec<Candidate>,
@@ -158,12 +143,23 @@ struct Candidate {
 }
 
 impl Candidates {
-    async fn new(scene: Scene) -> Result<Candidates> {
+    async fn new(scene: Scene, stand: Stand) -> Result<Candidates> {
         let server = blocking(Server::start).await?;
         let client = connect_to(server.address()).await?;
         let (tell, told) = unbounded_channel();
         let (candidates, dead, two) = (Vec::new(), Vec::new(), Stopwatch::default());
-        Ok(Candidates { scene, server, client, candidates, dead, tell, told, two, late: false })
+        Ok(Candidates {
+            scene,
+            stand,
+            server,
+            client,
+            candidates,
+            dead,
+            tell,
+            told,
+            two,
+            late: false,
+        })
     }
 
     /// Starts another candidate, on a network of its own.
@@ -171,12 +167,12 @@ impl Candidates {
         let link = Proxy::to(self.server.address())?;
         let (client, mut wire) = connect_by_wire_to(link.address()).await?;
         wire.open();
-        let (answer, sent) = (self.scene.answer, wire.sent());
+        let (stand, sent) = (self.stand, wire.sent());
         let tell = self.tell.clone();
-        let leads = move |leads| {
+        let leads = Box::new(move |leads| {
             let _ = tell.send((name, leads)); // nobody listens any more when the experiment is over
-        };
-        let task = spawn_local(async move { stand(answer, &client, LOCK, TTL, leads).await });
+        });
+        let task = spawn_local(async move { stand(&client, LOCK, TTL, leads).await });
         let one = Candidate { name, link, task, sent, leads: false, is_cut: false, renewed: None };
         self.candidates.push(one);
         self.scene.timeline.note(name, NOT);

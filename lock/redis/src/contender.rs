@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::connect_to;
-use etcd_server::Server;
+use etcd_server::{Server, metric};
 use lock::{Guard, Mutex, Session};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, PushInfo};
 use rslock::LockManager;
-use testing::metric;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{sleep, timeout};
 

@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use common::{REQUEST_TIMEOUT, connect_to, within};
-use etcd_server::{Cluster, Server};
-use testing::metric;
+use etcd_server::{Cluster, Server, metric};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 

@@ -3,36 +3,22 @@
 //! Repair `yours.rs`, not this file.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
+use etcd_server::Server;
 use exercise::{
-    Etcd, Exercise, Fault, Scene, Steps, Verdict, Wire, broken, counted_round, gave_up, held,
-    round, say,
+    BoxFuture, Etcd, Fault, Scene, Steps, Verdict, Wire, blocking, broken, connect_by_wire_to,
+    connect_to, counted_round, gave_up, held, round, say,
 };
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 
-use crate::add;
-
-// Every answer has this function. A call names the answer first: `add(answer, client, ..)`.
-macro_rules! answers {
-    ($($answer:ident),+ $(,)?) => {
-        exercise::answers! {
-            const ANSWERS = [$($answer),+];
-            async fn add(client: &mut etcd_client::Client, key: &str) -> anyhow::Result<()>;
-        }
-    };
-}
-
-pub const EXERCISE: Exercise = Exercise {
-    name: "counter",
-    hint: "etcd can write under a condition: a transaction compares first, then writes, and \
-           nothing comes in between. Which number of the key tells that nobody has written since \
-           you read? And what do you do when somebody has?",
-};
+/// The function that is tried.
+pub type Add = for<'a> fn(&'a mut Client, &'a str) -> BoxFuture<'a, ()>;
 
 const CLIENTS: usize = 8;
 const ROUNDS: usize = 50;
@@ -42,25 +28,30 @@ const MORE: i64 = 10;
 const OFTEN: usize = 30;
 /// No number.
 const NONSENSE: &str = "many";
+/// It changes after each of etcd's responses. So the newest revision is not the counter's.
+const ANOTHER: &str = "another key";
 /// So many requests are enough to add 1 while nobody else writes the counter.
 const ENOUGH: usize = 20;
 
-pub async fn run(scene: Scene) -> Result<Verdict> {
+pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
+    let server = blocking(Server::start).await?;
+    let (scene, etcd) = (&scene, server.address());
     let between_others = async |overtaken| {
-        round(async |attempt| add_between_others(&scene, &overtaken, attempt).await).await
+        round(async |attempt| add_between_others(etcd, add, &overtaken, attempt).await).await
     };
     // Other keys change, the counter does not, or once. If that works, it is not worth a line.
     let alone =
-        counted_round(async |attempt| add_between_others(&scene, &(0..0), attempt).await).await?;
+        counted_round(async |attempt| add_between_others(etcd, add, &(0..0), attempt).await)
+            .await?;
     let requests = alone.responses;
     ensure!(requests > 0, "add has asked etcd for nothing, so nothing was tried");
     alone.judge()?;
     let overtaken = between_others(1..2).await?;
-    add_to_nonsense(&scene).await?;
+    add_to_nonsense(etcd, add).await?;
 
     say!("{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times")?;
     say!("each time, all of them have read it before any of them writes")?;
-    let staged = round(async |attempt| add_together(&scene, attempt).await).await?;
+    let staged = round(async |attempt| add_together(scene, etcd, add, attempt).await).await?;
     if staged {
         say!("the counter says {}", CLIENTS * ROUNDS)?;
     }
@@ -78,7 +69,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
 
     say!("the network loses the last request of a client, or the response to it")?;
     let lose =
-        async |what, fault, nth, beside| add_with_loss(&scene, what, fault, nth, beside).await;
+        async |what, fault, nth, beside| add_with_loss(etcd, add, what, fault, nth, beside).await;
     for beside in [false, true] {
         tokio::try_join!(
             lose("request was lost", Fault::RequestLost, requests, beside),
@@ -95,17 +86,17 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
 }
 
 /// All clients add, again and again. Returns whether they did it at the same time.
-async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
-    let mut counter = Counter::create(scene, &format!("{attempt}")).await?;
+async fn add_together(scene: &Scene, etcd: SocketAddr, add: Add, attempt: usize) -> Result<bool> {
+    let mut counter = Counter::create(etcd, &format!("{attempt}")).await?;
     let (mut clients, mut wires) = (Vec::new(), Vec::new());
     for _ in 0..CLIENTS {
-        let (client, wire) = scene.connect_by_wire().await?;
+        let (client, wire) = connect_by_wire_to(etcd).await?;
         clients.push(client);
         wires.push(wire);
     }
     let start = |client: &Client| {
-        let (answer, mut client, key) = (scene.answer, client.clone(), counter.key.clone());
-        spawn_local(async move { add(answer, &mut client, &key).await })
+        let (mut client, key) = (client.clone(), counter.key.clone());
+        spawn_local(async move { add(&mut client, &key).await })
     };
     let (mut added, mut unstaged) = (0, 0);
     // Once may be a busy machine. Three times in a row, the clients wait for each other.
@@ -154,18 +145,19 @@ async fn add_together(scene: &Scene, attempt: usize) -> Result<bool> {
 /// One client adds. After each of etcd's responses another key changes, and after those with these
 /// numbers, counted from 1, another program adds.
 async fn add_between_others(
-    scene: &Scene,
+    etcd: SocketAddr,
+    add: Add,
     overtaken: &Range<usize>,
     attempt: usize,
 ) -> Result<Between> {
-    let mut counter = Counter::create(scene, &format!("{overtaken:?}/{attempt}")).await?;
-    let (another, key) = (scene.key("another key"), counter.key.clone());
-    counter.etcd.put(&another, "0").await?;
-    let (mut client, mut wire) = scene.connect_by_wire().await?;
+    let mut counter = Counter::create(etcd, &format!("{overtaken:?}/{attempt}")).await?;
+    let key = counter.key.clone();
+    counter.etcd.put(ANOTHER, "0").await?;
+    let (mut client, mut wire) = connect_by_wire_to(etcd).await?;
     // The client is dropped with the task. Then the wire returns `None`.
     let returned = &Cell::new(false);
     let adding = async move {
-        add(scene.answer, &mut client, &key).await.or_else(gave_up)?;
+        add(&mut client, &key).await.or_else(gave_up)?;
         returned.set(true);
         Ok(())
     };
@@ -184,8 +176,7 @@ async fn add_between_others(
                 counter.add(MORE).await?;
                 more += MORE;
             }
-            // Now it is not the counter that has the newest revision.
-            counter.etcd.put(&another, "0").await?;
+            counter.etcd.put(ANOTHER, "0").await?;
             if responses == overtaken.end + ENOUGH {
                 return broken(
                     format!(
@@ -203,12 +194,12 @@ async fn add_between_others(
 }
 
 /// One client adds to what is no number.
-async fn add_to_nonsense(scene: &Scene) -> Result<()> {
-    let (mut client, key) = (scene.connect().await?, scene.key("counter/nonsense"));
+async fn add_to_nonsense(etcd: SocketAddr, add: Add) -> Result<()> {
+    let (mut client, key) = (connect_to(etcd).await?, "counter/nonsense");
     let mut etcd = Etcd(client.clone());
-    etcd.put(&key, NONSENSE).await?;
-    let said = add(scene.answer, &mut client, &key).await;
-    if said.is_ok() || etcd.get(&key).await?.is_none_or(|kv| kv.value() != NONSENSE.as_bytes()) {
+    etcd.put(key, NONSENSE).await?;
+    let said = add(&mut client, key).await;
+    if said.is_ok() || etcd.get(key).await?.is_none_or(|kv| kv.value() != NONSENSE.as_bytes()) {
         return broken(
             format!("the counter said {NONSENSE:?}, and add has added 1 to that"),
             "what your code does with an error",
@@ -247,16 +238,17 @@ impl Between {
 
 /// One client adds, with a fault at its request of this number. Then another program may add 1, too.
 async fn add_with_loss(
-    scene: &Scene,
+    etcd: SocketAddr,
+    add: Add,
     what: &str,
     fault: Fault,
     nth: usize,
     beside: bool,
 ) -> Result<()> {
-    let mut counter = Counter::create(scene, &format!("{what}/{beside}")).await?;
-    let (mut client, mut wire) = scene.connect_by_wire().await?;
+    let mut counter = Counter::create(etcd, &format!("{what}/{beside}")).await?;
+    let (mut client, mut wire) = connect_by_wire_to(etcd).await?;
     let key = counter.key.clone();
-    let adding = async move { add(scene.answer, &mut client, &key).await };
+    let adding = async move { add(&mut client, &key).await };
     let others = async || if beside { counter.add(1).await } else { Ok(()) };
     let (said, is_lost) = wire.play(fault, nth, adding, others).await?;
 
@@ -289,8 +281,8 @@ struct Counter {
 
 impl Counter {
     /// Begins to count at 0.
-    async fn create(scene: &Scene, name: &str) -> Result<Counter> {
-        let (mut client, key) = (scene.connect().await?, &*scene.key(&format!("counter/{name}")));
+    async fn create(server: SocketAddr, name: &str) -> Result<Counter> {
+        let (mut client, key) = (connect_to(server).await?, &*format!("counter/{name}"));
         // A key that does not exist has revision 0: nobody's counter is overwritten.
         let create = Txn::new()
             .when([Compare::mod_revision(key, CompareOp::Equal, 0)])

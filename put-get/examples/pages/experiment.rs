@@ -11,28 +11,13 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, DeleteOptions, Txn, TxnOp};
 use etcd_server::Server;
 use exercise::{
-    Exercise, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to, connect_to, gave_up,
+    BoxFuture, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to, connect_to, gave_up,
     held, round,
 };
 use tokio::time::timeout;
 
-use crate::read;
-
-// Every answer has this function. A call names the answer first: `read(answer, client, ..)`.
-macro_rules! answers {
-    ($($answer:ident),+ $(,)?) => {
-        exercise::answers! {
-            const ANSWERS = [$($answer),+];
-            async fn read(client: &mut etcd_client::Client, shelves: &str, limit: i64) -> anyhow::Result<Vec<String>>;
-        }
-    };
-}
-
-pub const EXERCISE: Exercise = Exercise {
-    name: "pages",
-    hint: "etcd keeps earlier revisions, and a get can read one of them (see the methods of GetOptions). \
-           At which revision was your first page read? The header of its response has the number.",
-};
+/// The function that is tried.
+pub type Read = for<'a> fn(&'a mut Client, &'a str, i64) -> BoxFuture<'a, Vec<String>>;
 
 /// Eleven full pages; with pages of eleven it is one less, which shows.
 const PARCELS: usize = 110;
@@ -41,7 +26,7 @@ const PAGES: usize = PARCELS / LIMIT;
 /// So many requests more are enough to learn the revision, or that there is no other page.
 const MORE: usize = 3;
 
-pub async fn run(scene: Scene) -> Result<Verdict> {
+pub async fn run(scene: Scene, read: Read) -> Result<Verdict> {
     // Of its own: nobody else may give it a revision.
     let server = blocking(Server::start).await?;
     writeln!(stdout(), "{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time")?;
@@ -50,7 +35,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
         "after each page two of them change places, one at the front and one at the back"
     )?;
     let mut store = round(async |_| {
-        let mut store = Store::fill(&scene, server.address()).await?;
+        let mut store = Store::fill(&scene, read, server.address()).await?;
         read_while_others_move(&mut store).await?;
         // Now the last change is one of the front. A revision that is wrong by 1 shows.
         store.exchange(LIMIT - 1).await?;
@@ -70,10 +55,9 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
 /// Two parcels change places after each response, as long as responses come.
 async fn read_while_others_move(store: &mut Store) -> Result<()> {
     let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
-    let (answer, shelves) = (store.scene.answer, store.shelves.clone());
+    let (read, shelves) = (store.read, store.shelves.clone());
     // The client is dropped with the task. Then the wire returns `None`.
-    let reading =
-        async move { read(answer, &mut reader, &shelves, LIMIT as i64).await.or_else(gave_up) };
+    let reading = async move { read(&mut reader, &shelves, LIMIT as i64).await.or_else(gave_up) };
     let before = store.states.len() - 1;
     let mut responses = 0;
     let move_parcels = async {
@@ -103,9 +87,8 @@ async fn read_while_others_move(store: &mut Store) -> Result<()> {
 async fn read_with_loss(store: &mut Store) -> Result<()> {
     let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
     let limit = 5 * REQUEST_TIMEOUT;
-    let (answer, shelves) = (store.scene.answer, store.shelves.clone());
-    let reading =
-        async move { timeout(limit, read(answer, &mut reader, &shelves, LIMIT as i64)).await };
+    let (read, shelves) = (store.read, store.shelves.clone());
+    let reading = async move { timeout(limit, read(&mut reader, &shelves, LIMIT as i64)).await };
     let before = store.states.len() - 1;
     let lose = async {
         let lost = wire.response(2).await;
@@ -136,9 +119,8 @@ async fn read_with_loss(store: &mut Store) -> Result<()> {
 async fn read_with_compaction(store: &mut Store, nth: usize) -> Result<()> {
     let (mut reader, mut wire) = connect_by_wire_to(store.address).await?;
     let limit = 5 * REQUEST_TIMEOUT;
-    let (answer, shelves) = (store.scene.answer, store.shelves.clone());
-    let reading =
-        async move { timeout(limit, read(answer, &mut reader, &shelves, LIMIT as i64)).await };
+    let (read, shelves) = (store.read, store.shelves.clone());
+    let reading = async move { timeout(limit, read(&mut reader, &shelves, LIMIT as i64)).await };
     let before = store.states.len() - 1;
     let compact = async {
         let response = wire.response(nth).await;
@@ -173,6 +155,7 @@ async fn read_with_compaction(store: &mut Store, nth: usize) -> Result<()> {
 /// What lies on the shelves.
 struct Store {
     scene: Scene,
+    read: Read,
     address: SocketAddr,
     client: Client,
     shelves: String,
@@ -185,7 +168,7 @@ struct Store {
 impl Store {
     /// Puts all parcels on shelves, and then moves one, so that no shelf that is left has the last
     /// change of the store.
-    async fn fill(scene: &Scene, address: SocketAddr) -> Result<Store> {
+    async fn fill(scene: &Scene, read: Read, address: SocketAddr) -> Result<Store> {
         let mut client = connect_to(address).await?;
         let all = DeleteOptions::new().with_prefix();
         within(REQUEST_TIMEOUT, client.delete("shelves", Some(all)))
@@ -211,7 +194,15 @@ impl Store {
             let write = client.txn(Txn::new().and_then(writes));
             within(REQUEST_TIMEOUT, write).await.context("txn failed")?;
         }
-        Ok(Store { scene: scene.clone(), address, client, shelves, keys, states: vec![parcels] })
+        Ok(Store {
+            scene: scene.clone(),
+            read,
+            address,
+            client,
+            shelves,
+            keys,
+            states: vec![parcels],
+        })
     }
 
     /// Exchanges the parcel at this place, counted from 0, with the one that is as far from the end.

@@ -13,31 +13,15 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::Client;
 use etcd_server::{Proxy, Server};
 use exercise::{
-    Exercise, Scene, Sent, Sign, Stages, Timeline, Verdict, blocking, broken, check_running,
+    BoxFuture, Scene, Sent, Sign, Stages, Timeline, Verdict, blocking, broken, check_running,
     connect_by_wire_to, connect_to, held,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use crate::follow;
-
-// Every answer has this function. A call names the answer first: `follow(answer, client, ..)`.
-macro_rules! answers {
-    ($($answer:ident),+ $(,)?) => {
-        exercise::answers! {
-            const ANSWERS = [$($answer),+];
-            async fn follow(client: &mut etcd_client::Client, key: &str, apply: impl FnMut(&str)) -> anyhow::Result<()>;
-        }
-    };
-}
-
-pub const EXERCISE: Exercise = Exercise {
-    name: "reload",
-    hint: "Every response of etcd has a header with the revision of the store at that moment, and a \
-           watch can begin at a revision. Which is the first one that your get has not seen? Which \
-           one, when the stream has ended? And which, when the watch says that it is canceled()?",
-};
+/// The function that is tried.
+pub type Follow = for<'a> fn(&'a mut Client, &'a str, Box<dyn FnMut(&str)>) -> BoxFuture<'a, ()>;
 
 const KEY: &str = "config";
 /// Another key, which begins in the same way.
@@ -58,7 +42,7 @@ const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 /// How long the program may take to read what has reached it.
 const READING: Duration = Duration::from_millis(50);
 
-pub async fn run(scene: Scene) -> Result<Verdict> {
+pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
     let mut server = blocking(Server::start).await?;
     let link = Proxy::to(server.address())?;
     let picture = Picture { timeline: scene.timeline.clone(), newest: Rc::new(Cell::new(1)) };
@@ -71,14 +55,14 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
 
     let (mut client, mut wire) = connect_by_wire_to(link.address()).await?;
     let (sent, (applied, values)) = (wire.sent(), watch::channel(Vec::new()));
-    let apply = move |value: &str| {
+    let apply = Box::new(move |value: &str| {
         let version = value.strip_prefix('v').and_then(|version| version.parse().ok());
         let by_event = sent.last_is("Watch");
         picture.has(version);
         let value = value.to_owned();
         applied.send_modify(|values| values.push(Applied { value, version, by_event }));
-    };
-    let task = spawn_local(async move { follow(scene.answer, &mut client, KEY, apply).await });
+    });
+    let task = spawn_local(async move { follow(&mut client, KEY, apply).await });
     let mut follower = Follower { task, values, sent: wire.sent() };
 
     // The response is on its way while the value changes.
@@ -91,7 +75,7 @@ pub async fn run(scene: Scene) -> Result<Verdict> {
     let arrived = follower.arrives(&store).await;
     // Nobody else watches anything here.
     let (address, sent) = (server.address(), "etcd_debugging_mvcc_events_total ");
-    let sent = blocking(move || testing::metric(address, |line| line.starts_with(sent)));
+    let sent = blocking(move || etcd_server::metric(address, |line| line.starts_with(sent)));
     let (sent, ()) = tokio::join!(sent, sleep(WAIT_FOR_OLDER));
     let gap = match sent? {
         0 => "what happens between your get and the beginning of your watch",

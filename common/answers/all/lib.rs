@@ -1,0 +1,74 @@
+//! All answers to the exercises but the students' own, and the verdict on each.
+
+use std::process::ExitCode;
+
+use exercise::{BoxFuture, Scene, Verdict};
+
+/// An answer to an exercise.
+pub struct Answer {
+    /// The name of its module.
+    pub name: &'static str,
+    /// The last line that a run of it prints, but for the hint. `[..]` stands for anything.
+    pub verdict: String,
+    experiment: fn(Scene) -> BoxFuture<'static, Verdict>,
+}
+
+impl Answer {
+    /// Tries it, as [`exercise::try_answer`] does.
+    pub fn run(&self) -> ExitCode {
+        exercise::try_answer(self.experiment)
+    }
+}
+
+/// Makes the list of answers. First come the functions that each answer has, with their arguments, in the order in
+/// which `experiment::run` takes them.
+macro_rules! answers {
+    ($functions:tt; $($name:ident: $verdict:expr,)+) => {
+        vec![$(answers!(@one $functions $name $verdict)),+]
+    };
+    (@one [$($function:ident($($argument:ident),+)),+] $name:ident $verdict:expr) => {
+        crate::Answer {
+            name: stringify!($name),
+            verdict: String::from($verdict),
+            experiment: |scene| Box::pin(experiment::run(
+                scene,
+                $(|$($argument),+| Box::pin($name::$function($($argument),+))),+
+            )),
+        }
+    };
+}
+
+#[path = "../counter/mod.rs"]
+mod counter;
+#[path = "../fencing/mod.rs"]
+mod fencing;
+#[path = "../heartbeat/mod.rs"]
+mod heartbeat;
+#[path = "../leader/mod.rs"]
+mod leader;
+#[path = "../pages/mod.rs"]
+mod pages;
+#[path = "../registry/mod.rs"]
+mod registry;
+#[path = "../reload/mod.rs"]
+mod reload;
+#[path = "../roster/mod.rs"]
+mod roster;
+#[path = "../tidy/mod.rs"]
+mod tidy;
+
+/// Returns the answers to an exercise, the solution first. There are none to one that does not exist.
+pub fn answers(exercise: &str) -> Vec<Answer> {
+    match exercise {
+        "counter" => counter::answers(),
+        "fencing" => fencing::answers(),
+        "heartbeat" => heartbeat::answers(),
+        "leader" => leader::answers(),
+        "pages" => pages::answers(),
+        "registry" => registry::answers(),
+        "reload" => reload::answers(),
+        "roster" => roster::answers(),
+        "tidy" => tidy::answers(),
+        _ => Vec::new(),
+    }
+}

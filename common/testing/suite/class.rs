@@ -1,0 +1,220 @@
+//! The etcd of a class, its board, and what runs report to it.
+
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use etcd_client::{Client, CompactionOptions, ConnectOptions, DeleteOptions, GetOptions};
+use etcd_server::Server;
+use testing::{PATIENCE, Program, program_with, without_times};
+use tokio::time::{Duration, sleep};
+
+/// Returns the command that tries the file of a student, whatever that has.
+fn try_yours(endpoint: &str, exercise: &str, name: &str) -> Result<Command> {
+    let mut command = program_with(endpoint, &format!("examples/{exercise}"))?;
+    command.env("EXERCISE_NAME", name);
+    // With the signs of a terminal, which `without_times` knows.
+    command.envs([("CLICOLOR_FORCE", "1"), ("LC_ALL", "C.UTF-8")]);
+    Ok(command)
+}
+
+/// Waits for the end of a run. Returns its verdict, and all that it has printed, without the lengths in its
+/// picture.
+fn verdict(program: Program) -> Result<(String, Vec<String>)> {
+    let (lines, _) = program.end()?;
+    let verdict = lines.iter().find_map(|line| {
+        ["held", "broken"].into_iter().find(|verdict| line.starts_with(&format!("{verdict}: ")))
+    });
+    let verdict = verdict.with_context(|| format!("no verdict: {lines:#?}"))?;
+    Ok((verdict.to_owned(), lines.iter().map(|line| without_times(line)).collect()))
+}
+
+/// Returns the keys below `class/` without the clone, with their values and versions.
+async fn keys(client: &mut Client) -> Result<Vec<(String, String, i64)>> {
+    let found = client.get("class/", Some(GetOptions::new().with_prefix())).await?;
+    let key = |key: &str| {
+        let path: Vec<&str> = key.split('/').collect();
+        [&path[1..2], &path[3..]].concat().join("/")
+    };
+    let entry = |kv: &etcd_client::KeyValue| {
+        Ok((key(kv.key_str()?), kv.value_str()?.to_owned(), kv.version()))
+    };
+    found.kvs().iter().map(entry).collect()
+}
+
+async fn until_running(client: &mut Client, running: bool) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let keys = keys(client).await?;
+        if keys.iter().any(|(key, ..)| key.ends_with("/running")) == running {
+            return Ok(());
+        }
+        ensure!(begin.elapsed() < PATIENCE, "{keys:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_reports_that_it_runs_and_its_verdict() -> Result<()> {
+    let server = Server::start()?;
+    let mut client = Client::connect([server.endpoint()], None).await?;
+    for version in [1, 2] {
+        let run = Program::start(try_yours(&server.endpoint(), "reload", "an/na ")?)?;
+        until_running(&mut client, true).await?;
+        let (verdict, _) = verdict(run)?;
+        let expected = [
+            ("an-na/here".to_owned(), String::new(), version),
+            ("an-na/reload".to_owned(), verdict, version),
+        ];
+        let keys = keys(&mut client).await?;
+        ensure!(keys == expected, "{keys:?}");
+    }
+
+    // Nobody says that it has ended: the lease does.
+    let run = Program::start(try_yours(&server.endpoint(), "heartbeat", "anna")?)?;
+    until_running(&mut client, true).await?;
+    drop(run); // as `kill -9`
+    until_running(&mut client, false).await?;
+
+    // An answer that is not the student's does not count.
+    let mut solution = program_with(&server.endpoint(), "answers")?;
+    solution.args(["tidy", "solution"]).env("EXERCISE_NAME", "ben");
+    Program::start(solution)?.end()?;
+    let keys = keys(&mut client).await?;
+    ensure!(!keys.iter().any(|(key, ..)| key.starts_with("ben")), "{keys:?}");
+    Ok(())
+}
+
+#[test]
+fn a_report_that_fails_changes_nothing() -> Result<()> {
+    let alone = verdict(Program::start(try_yours("", "reload", "")?)?)?;
+    for endpoint in ["", "127.0.0.1:1"] {
+        let mut run = try_yours(endpoint, "reload", "anna")?;
+        if endpoint.is_empty() {
+            run.env_remove("ETCDCTL_ENDPOINTS");
+        }
+        let (verdict, mut lines) = verdict(Program::start(run)?)?;
+        let last = lines.pop().unwrap_or_default();
+        ensure!(last.starts_with("the class does not see this verdict: "), "{last}");
+        ensure!((verdict, lines) == alone, "{alone:#?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_exercise_prints_what_the_page_shows() -> Result<()> {
+    testing::follow_exercises("common/class", &["roster"])
+}
+
+#[test]
+fn the_page_quotes_the_board() -> Result<()> {
+    let read = |path: &str| fs::read_to_string(testing::root().join("common/class").join(path));
+    let (page, board) = (read("README.md")?, read("src/board.rs")?);
+    let quotes = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+    for quote in quotes {
+        ensure!(board.contains(quote.trim()), "{quote}");
+    }
+    ensure!(board.lines().count() <= 150, "the board is for reading");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_board_misses_nothing() -> Result<()> {
+    let mut server = Server::start()?;
+    let mut board = program_with(&server.endpoint(), "examples/board")?;
+    board.env("LC_ALL", "C.UTF-8");
+    let board = Program::start(board)?;
+    let mut client = Client::connect([server.endpoint()], None).await?;
+    client.put("class/anna/fkqz/counter", "held", None).await?;
+    board.expect("anna/fkqz/counter: held 1")?;
+    client.put("class/anna/fkqz/counter", "broken", None).await?;
+    board.expect("anna/fkqz/counter: broken 2")?;
+    // What a student types in does nothing to the terminal.
+    client.put("class/b\u{1b}[31me\u{7}n\u{202e}/wbte/pages", "held", None).await?;
+    board.expect("ben/wbte/pages: held 1")?;
+
+    server.kill()?;
+    server.restart()?;
+    let mut client = Client::connect([server.endpoint()], None).await?;
+    client.put("class/anna/fkqz/counter", "held", None).await?;
+    let put = client.put("class/carla/hjuo/tidy", "held", None).await?;
+    let now = put.header().context("no header")?.revision();
+    client.compact(now, Some(CompactionOptions::new().with_physical())).await?;
+    let begin = Instant::now();
+    let mut seen = Vec::new();
+    while !(seen.contains(&"anna/fkqz/counter: held 3".to_owned())
+        && seen.contains(&"carla/hjuo/tidy: held 1".to_owned()))
+    {
+        seen.extend(board.line()?); // also what it says about the connection
+        ensure!(begin.elapsed() < PATIENCE, "{seen:#?}");
+    }
+
+    client.delete("class/", Some(DeleteOptions::new().with_prefix())).await?;
+    for key in ["anna/fkqz/counter", "ben/wbte/pages", "carla/hjuo/tidy"] {
+        board.expect(&format!("{key}: gone"))?;
+    }
+    Ok(())
+}
+
+/// Waits for a line that begins in this way. Returns the rest of it.
+fn line(program: &Program, start: &str) -> Result<String> {
+    while let Some(line) = program.line()? {
+        if let Some(rest) = line.strip_prefix(start) {
+            return Ok(rest.to_owned());
+        }
+    }
+    bail!("no line begins with {start}")
+}
+
+#[tokio::test]
+async fn with_users_nobody_writes_for_others() -> Result<()> {
+    let mut command = program_with("", "class")?;
+    command.args(["users", "anna", "ben"]).env("CLASS_PORT", "0");
+    let class = Program::start(command)?;
+    let endpoint = line(&class, "export ETCDCTL_ENDPOINTS=")?;
+    let about = line(&class, "each student's lines are in ")?;
+    let (path, _) = about.split_once(": ").context("no path")?;
+    let hand_out = fs::read_to_string(path)?;
+    fs::remove_file(path)?;
+    let password = |name: &str| {
+        let start = format!("export ETCDCTL_USER={name}:");
+        let line = hand_out.lines().find_map(|line| line.strip_prefix(&start));
+        line.map(str::to_owned).with_context(|| format!("no password of {name}"))
+    };
+
+    let options = ConnectOptions::new().with_user("ben", password("ben")?);
+    let mut ben = Client::connect([&endpoint], Some(options)).await?;
+    ben.put("class/ben/wbte/counter", "held", None).await?;
+    line(&class, "ben/wbte/counter: held 1")?;
+    let all = || Some(DeleteOptions::new().with_prefix());
+    let refused = [
+        ben.put("class/anna/fkqz/counter", "broken", None).await.err(),
+        ben.put("class/ben", "", None).await.err(),
+        ben.put("testkey", "", None).await.err(),
+        ben.delete("class/", all()).await.err(),
+        ben.delete("", all()).await.err(),
+        ben.auth_disable().await.err(),
+        Client::connect([&endpoint], None).await?.put("class/ben/x/tidy", "", None).await.err(),
+    ];
+    for (index, error) in refused.iter().enumerate() {
+        ensure!(error.is_some(), "attempt {index} was not refused");
+    }
+    ben.get("class/", Some(GetOptions::new().with_prefix())).await?;
+
+    // A run reports itself with the password, and may use the keys that it needs.
+    let mut run = try_yours(&endpoint, "counter", "ben")?;
+    run.env("ETCDCTL_USER", format!("ben:{}", password("ben")?));
+    let (verdict, _) = verdict(Program::start(run)?)?;
+    let (_, reported) = line(&class, "ben/")
+        .and_then(|_| line(&class, "ben/"))
+        .and_then(|_| line(&class, "ben/"))
+        .map(|rest| rest.split_once(": ").map(|(_, rest)| ((), rest.to_owned())))?
+        .context("no verdict on the board")?;
+    ensure!(reported == format!("{verdict} 1"), "{reported}");
+
+    class.interrupt()?;
+    class.end()?;
+    ensure!(Client::connect([&endpoint], None).await?.get("x", None).await.is_err());
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! The copy for students.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use anyhow::{Result, ensure};
+use exercise::{COURSE, Exercise};
+use testing::{check_links, program, root};
+
+fn hand_out(folder: &Path) -> Result<Output> {
+    Ok(program("examples/hand-out")?.arg(folder).output()?)
+}
+
+#[test]
+fn a_hand_out_has_no_answers() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let copy = folder.path().join("copy");
+    let output = hand_out(&copy)?;
+    ensure!(output.status.success(), "{}", String::from_utf8(output.stderr)?);
+
+    let files = files(&copy)?;
+    for exercise in COURSE {
+        let answer = |name: &str| fs::read_to_string(root().join(exercise.answer(name)));
+        let (solution, mistake) = (answer("solution.rs")?, answer("mistake.rs")?);
+        let yours = copy.join(exercise.yours().strip_prefix(root())?);
+        ensure!(fs::read_to_string(yours)? == mistake, "{}", exercise.name);
+        // The longest line that the solution has for itself.
+        let own = solution.lines().filter(|line| !mistake.contains(line));
+        let line = own.max_by_key(|line| line.len()).unwrap_or_default();
+        for path in &files {
+            let tells = fs::read_to_string(path).is_ok_and(|text| text.contains(line));
+            ensure!(!tells, "{}: {line}", path.display());
+        }
+    }
+    check_links(&copy)?;
+
+    // A folder that was moved or copied has files of its own, whatever the program was built for.
+    fs::write(copy.join("delete/examples/tidy/yours.rs"), "changed")?;
+    let mut progress = program("examples/progress")?;
+    progress.args(["reset", "tidy"]).env("CARGO_MANIFEST_DIR", copy.join("common/exercise"));
+    let shown = String::from_utf8(progress.stdin(Stdio::null()).output()?.stdout)?;
+    ensure!(shown.starts_with("this throws away your work on tidy."), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn a_hand_out_writes_over_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let kept = folder.path().join("kept");
+    fs::write(&kept, "mine")?;
+    for there in ["", "x/..", "..", "/", "kept", "kept/below", "none/below"] {
+        let mut hand_out = program("examples/hand-out")?;
+        let output = hand_out.arg(there).current_dir(folder.path()).output()?;
+        let error = String::from_utf8(output.stderr)?;
+        ensure!(output.status.code() == Some(1), "{there}: {}", output.status);
+        ensure!(
+            error.starts_with("Error: cannot create ") && error.lines().count() == 1,
+            "{error}"
+        );
+    }
+    ensure!(fs::read_dir(folder.path())?.count() == 1 && fs::read_to_string(kept)? == "mine");
+    let tidy = Exercise::find("tidy").map(Exercise::yours).unwrap_or_default();
+    ensure!(fs::metadata(tidy)?.len() > 0);
+    Ok(())
+}
+
+/// Returns all files below a folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,36 @@
+use anyhow::{Context, Result, ensure};
+use etcd_client::Client;
+use etcd_server::{Proxy, Server};
+use testing::{Program, program_with};
+
+#[test]
+fn prints_what_the_readme_shows() -> Result<()> {
+    testing::follow_sections("keepalive")
+}
+
+#[test]
+fn the_exercises_print_what_the_readme_shows() -> Result<()> {
+    testing::follow_exercises("keepalive", &["heartbeat"])
+}
+
+#[tokio::test]
+async fn ends_when_the_lease_is_lost() -> Result<()> {
+    let server = Server::start()?;
+    // The renewal on the stream is refused, or, if the stream was lost as well, that on a new one.
+    for loses_stream in [false, true] {
+        let network = Proxy::to(server.address())?;
+        let keepalive = Program::start(program_with(&network.address().to_string(), "keepalive")?)?;
+        keepalive.expect("ttl: 3, renewed: 5")?;
+        let mut client = Client::connect([server.endpoint()], None).await?;
+        let foo = client.get("foo", None).await?;
+        client.lease_revoke(foo.kvs().first().context("no foo")?.lease()).await?;
+        if loses_stream {
+            network.disconnect();
+        }
+
+        let (lines, status) = keepalive.end()?;
+        ensure!(status.code() == Some(1), "{status}");
+        ensure!(lines == ["Error: the lease is lost"], "{lines:#?}");
+    }
+    Ok(())
+}

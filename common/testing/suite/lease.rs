@@ -1,0 +1,30 @@
+use anyhow::{Result, ensure};
+use etcd_client::Client;
+use etcd_server::Server;
+use testing::{Program, program_at};
+
+#[test]
+fn prints_what_the_readme_shows() -> Result<()> {
+    testing::follow_sections("lease")
+}
+
+#[test]
+fn the_exercises_print_what_the_readme_shows() -> Result<()> {
+    testing::follow_exercises("lease", &["registry"])
+}
+
+#[tokio::test]
+async fn notices_that_a_put_took_the_key_off_its_lease() -> Result<()> {
+    let server = Server::start()?;
+    let lease = Program::start(program_at(&server, "lease")?)?;
+    lease.expect("foo is set, for 5 seconds")?;
+    let mut client = Client::connect([server.address().to_string()], None).await?;
+    client.put("foo", "mine", None).await?;
+
+    let (lines, status) = lease.end()?;
+    ensure!(status.code() == Some(1), "{status}");
+    // The put comes before the program has begun to watch, or after.
+    let either = ["    foo is on no lease: it stays", "    foo was put without a lease: it stays"];
+    ensure!(lines.last().is_some_and(|line| either.contains(&&**line)), "{lines:#?}");
+    Ok(())
+}
