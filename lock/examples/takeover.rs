@@ -9,13 +9,13 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{REQUEST_TIMEOUT, connect, connect_to, no_argument, within};
 use etcd_client::{Client, GetOptions};
-use etcd_server::{Cluster, freeze};
+use etcd_server::{Cluster, bare_command, freeze};
 use lock::{Guard, Mutex, Session};
 use tokio::time::sleep;
 
@@ -136,7 +136,7 @@ struct Holder {
 
 impl Holder {
     fn start(endpoints: &str) -> Result<Holder> {
-        let mut process = Command::new(env::current_exe()?)
+        let mut process = bare_command(env::current_exe()?)
             .arg("hold")
             .env("ETCDCTL_ENDPOINTS", endpoints)
             .stdin(Stdio::piped())

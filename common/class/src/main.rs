@@ -14,13 +14,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write, stdin, stdout};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio, exit};
+use std::process::{Stdio, exit};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{REQUEST_TIMEOUT, cannot_use, connect_to, within, words};
 use etcd_client::{Client, Permission};
-use etcd_server::Server;
+use etcd_server::{Server, bare_command, target_folder};
 use exercise::CLASS;
 use tokio::signal::ctrl_c;
 use tokio::task::spawn_blocking;
@@ -79,11 +79,10 @@ async fn class(data: Option<PathBuf>, students: &[&str]) -> Result<()> {
     warning += &stays.unwrap_or("its data is deleted then".to_owned());
 
     writeln!(stdout(), "export ETCDCTL_ENDPOINTS={endpoint}\nexport EXERCISE_NAME=anna")?;
-    let mut board = Command::new(env::current_exe()?);
-    for (name, _) in env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"ETCDCTL_") {
-            board.env_remove(name);
-        }
+    let mut board = bare_command(env::current_exe()?);
+    // What a terminal can show.
+    for name in ["TERM", "LC_ALL", "LC_CTYPE", "LANG", "NO_COLOR"] {
+        board.envs(env::var_os(name).map(|value| (name, value)));
     }
     board.args(["board", &warning]).env("ETCDCTL_ENDPOINTS", &endpoint).stdin(Stdio::piped());
     let mut board = board.envs(user.map(|user| ("ETCDCTL_USER", user))).spawn()?;
@@ -173,10 +172,8 @@ fn write_hand_out(path: &Path, endpoint: &str, passwords: &[(String, String)]) -
     Ok(())
 }
 
-/// Returns the folder that this program was built into.
 fn target() -> Result<PathBuf> {
-    let program = env::current_exe()?;
-    Ok(program.ancestors().nth(2).context("this program is in no folder")?.to_owned())
+    target_folder().context("this program is in no target folder")
 }
 
 /// Returns this machine's address in its network, or the one of loopback if it is in none.

@@ -69,18 +69,21 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
 /// The target folder is the one that this program has been built in, wherever it is now. A program
 /// outside of any has its data in the system's folder for temporary files.
 pub fn background_data(address: SocketAddr) -> PathBuf {
-    let program = env::current_exe().unwrap_or_default();
-    // Cargo locks the folder of a profile. It marks its target folder for programs that make backups,
-    // but not if it was there before.
-    let target = program.ancestors().find_map(|folder| match folder.join(".cargo-lock").exists() {
-        true => folder.parent(),
-        false => folder.join("CACHEDIR.TAG").exists().then_some(folder),
-    });
-    let target = target.map_or_else(env::temp_dir, Path::to_path_buf);
+    let target = target_folder().unwrap_or_else(env::temp_dir);
     match address.port() {
         2379 => target.join("etcd"),
         port => target.join(format!("etcd-{port}")),
     }
+}
+
+/// Returns cargo's target folder, in which this program has been built, wherever it is now.
+pub fn target_folder() -> Option<PathBuf> {
+    let program = env::current_exe().ok()?;
+    // Cargo marks it for programs that make backups, but not if it was there before. It always locks the folder of a
+    // profile, such as `debug`.
+    let marked = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    let profile = || program.ancestors().find(|folder| folder.join(".cargo-lock").exists());
+    Some(marked.or_else(|| profile()?.parent())?.to_owned())
 }
 
 /// Waits for this program's turn to start a server, which ends when the file is closed. Returns `None`

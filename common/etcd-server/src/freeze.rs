@@ -1,9 +1,11 @@
 //! Freezing a process, as SIGSTOP does.
 
 use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use anyhow::{Result, bail};
+
+use crate::launch::bare_command;
 
 /// Freezes a process until the returned [`Frozen`] is dropped: it does nothing any more, but its
 /// connections stay open.
@@ -16,7 +18,7 @@ pub fn freeze(process: u32) -> Result<Frozen> {
     // its input ends, so that the process is thawed even when this program is killed.
     let script =
         r#"trap "" HUP INT QUIT TERM; kill -STOP "$0" && echo && read -r _; kill -CONT "$0""#;
-    let mut shell = Command::new("sh")
+    let mut shell = bare_command("sh")
         .args(["-c", script, &process.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

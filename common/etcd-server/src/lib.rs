@@ -40,7 +40,7 @@ mod server;
 mod users;
 
 pub use address::free_address;
-pub use background::{background_data, find_or_start};
+pub use background::{background_data, find_or_start, target_folder};
 pub use cluster::Cluster;
 pub use freeze::{Frozen, freeze};
 pub use launch::{START_LIMIT, bare_command};

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::freeze::{Frozen, freeze};
-use crate::launch::{etcd, serving, spawn, wait_until_serving};
+use crate::launch::{bare_command, etcd, serving, spawn, wait_until_serving};
 
 /// A private etcd, with its own data, on a port that the system picks.
 ///
@@ -209,7 +209,7 @@ fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> R
 fn spawn_guardian(server: &Child, folder: &Path) -> Result<Child> {
     let script =
         r#"while read -r told; do ended=$told; done; [ "$ended" ] || kill -9 "$0"; rm -rf "$1""#;
-    Command::new("sh")
+    bare_command("sh")
         .args(["-c", script, &server.id().to_string()])
         .arg(folder)
         .process_group(0)

@@ -30,14 +30,14 @@ const ALONE_LIMIT: Duration = Duration::from_millis(1500);
 /// What an answer returns: each of them is a function of its own, and an experiment takes any of them.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
-/// Tries the answer in `yours.rs`, and prints the picture and the verdict; or prints a hint, if the program's
-/// argument is `hint`. Returns the exit status: 0 for `held` and for a hint, 1 for `broken`, and 2 if there
+/// Tries the answer in `yours.rs`, whose text is `yours`, and prints the picture and the verdict; or prints a
+/// hint, if the program's argument is `hint`. Returns the exit status: 0 for `held` and for a hint, 1 for `broken`, and 2 if there
 /// is no verdict.
-pub fn run<F>(name: &str, experiment: impl FnOnce(Scene) -> F) -> ExitCode
+pub fn run<F>(name: &str, yours: &str, experiment: impl FnOnce(Scene) -> F) -> ExitCode
 where
     F: Future<Output = Result<Verdict>> + 'static,
 {
-    status(run_argument(name, experiment))
+    status(run_argument(name, yours, experiment))
 }
 
 /// Tries another answer in the same way, without a word to anybody about it.
@@ -55,7 +55,7 @@ fn status(ended: Result<ExitCode>) -> ExitCode {
     })
 }
 
-fn run_argument<F>(name: &str, experiment: impl FnOnce(Scene) -> F) -> Result<ExitCode>
+fn run_argument<F>(name: &str, yours: &str, experiment: impl FnOnce(Scene) -> F) -> Result<ExitCode>
 where
     F: Future<Output = Result<Verdict>> + 'static,
 {
@@ -76,7 +76,6 @@ where
     }
     // Only what a student has done is of interest to a class.
     let report = Report::begin(name);
-    // As it was compiled, if it is not saved again meanwhile.
     let verdict = show_verdict(experiment)?;
     if let Verdict::Held(_) = verdict {
         let compare = exercise.answer("solution.rs");
@@ -88,7 +87,7 @@ where
             None => writeln!(stdout(), "that was the last exercise")?,
         }
     }
-    if let Err(error) = progress::note_verdict(exercise, &verdict) {
+    if let Err(error) = progress::note_verdict(exercise, yours, &verdict) {
         eprintln!("cargo progress does not know this verdict: {error:#}");
     }
     if let Some(report) = report {

@@ -10,10 +10,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use etcd_server::{Server, bare_command, free_address};
+use etcd_server::{Server, free_address};
 
 use crate::readme::Cluster;
-use crate::{PATIENCE, signal};
+use crate::{PATIENCE, command, signal};
 
 /// A user's machine, with the background etcd at another port than 2379. Dropping it kills that server,
 /// however often it was started, and removes the data.
@@ -120,7 +120,7 @@ pub fn program(name: &str) -> Result<Command> {
         built.insert(name.to_owned());
     }
     let file = folder.join(name).with_extension(env::consts::EXE_EXTENSION);
-    let mut command = bare_command(file);
+    let mut command = command(file);
     command.env("CARGO_MANIFEST_DIR", root());
     Ok(command)
 }

@@ -5,14 +5,17 @@ mod desk;
 mod links;
 mod readme;
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio, exit};
+use std::sync::LazyLock;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use etcd_server::bare_command;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{self, SignalKind};
 
 pub use desk::{Desk, program, program_at, program_with, root};
 pub use links::check_links;
@@ -97,11 +100,39 @@ impl Drop for Program {
     }
 }
 
+/// Returns the command for any program, which gets little of the environment and ignores no signal.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    static HANDLED: LazyLock<io::Result<()>> = LazyLock::new(handle_signals);
+    if let Err(error) = &*HANDLED {
+        eprintln!("cannot handle signals: {error}");
+    }
+    etcd_server::bare_command(program)
+}
+
+/// Ends the tests after Ctrl-C, as if nothing were done about it. But a program ignores the signals that the tests
+/// ignore, as they do in a script after `cargo test &`, and not those that the tests handle.
+fn handle_signals() -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let in_runtime = runtime.enter();
+    let mut interrupt = unix::signal(SignalKind::interrupt())?;
+    let mut quit = unix::signal(SignalKind::quit())?;
+    drop(in_runtime);
+    thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => exit(130),
+                _ = quit.recv() => exit(131),
+            }
+        })
+    });
+    Ok(())
+}
+
 /// Sends a signal, named as for `kill`.
 pub fn signal(name: &str, process: u32) -> Result<()> {
     // The shell has `kill` built in; not every system has it as a program.
     let kill = format!("kill -{name} {process}");
-    let status = bare_command("sh").args(["-c", &kill]).stderr(Stdio::null()).status()?;
+    let status = command("sh").args(["-c", &kill]).stderr(Stdio::null()).status()?;
     ensure!(status.success(), "{kill} failed");
     Ok(())
 }

@@ -97,7 +97,7 @@ fn nobody_else_can_read_its_files() -> Result<()> {
 /// Returns the command that runs the program below.
 #[cfg(unix)]
 fn program() -> Result<Command> {
-    let mut command = Command::new(env::current_exe()?);
+    let mut command = testing::command(env::current_exe()?);
     command
         .args(["server::program_with_a_server", "--exact", "--ignored", "--nocapture"])
         .env("HAS_A_SERVER", "yes");
@@ -106,7 +106,7 @@ fn program() -> Result<Command> {
 
 #[cfg(unix)]
 fn sh(script: &str) -> Result<()> {
-    ensure!(Command::new("sh").args(["-c", script]).status()?.success(), "{script} failed");
+    ensure!(testing::command("sh").args(["-c", script]).status()?.success(), "{script} failed");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What a student sees of the own progress. No test changes a file that students edit.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -20,12 +20,10 @@ fn progress(words: &[&str]) -> Result<(Option<i32>, String)> {
 fn the_last_verdict_is_noted_with_what_was_tried() -> Result<()> {
     let server = Server::start()?;
     let tidy = Exercise::find("tidy").context("no tidy")?;
-    let mut run: Command = program_at(&server, "examples/tidy")?;
-    let program = std::path::PathBuf::from(run.get_program());
+    let mut run = program_at(&server, "examples/tidy")?;
     let shown = String::from_utf8(run.output()?.stdout)?;
     let verdict = if shown.contains("\nheld: ") { "held" } else { "broken" };
-    // target/debug/examples/tidy
-    let target = program.ancestors().nth(3).context("no target folder")?;
+    let target = etcd_server::target_folder().context("no target folder")?;
     let note = fs::read_to_string(target.join("progress/tidy"))?;
     let yours = fs::read_to_string(tidy.yours())?;
     ensure!(note == format!("{verdict}\n{yours}"), "{note}");

@@ -6,7 +6,7 @@ mod yours;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exercise::run("tidy", |scene| {
+    exercise::run("tidy", include_str!("yours.rs"), |scene| {
         experiment::run(scene, |client, folder| Box::pin(yours::tidy(client, folder)))
     })
 }

@@ -6,7 +6,7 @@ mod yours;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exercise::run("heartbeat", |scene| {
+    exercise::run("heartbeat", include_str!("yours.rs"), |scene| {
         experiment::run(scene, |client, key, ttl, registered| {
             Box::pin(yours::stay(client, key, ttl, registered))
         })

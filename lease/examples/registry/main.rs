@@ -6,7 +6,7 @@ mod yours;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exercise::run("registry", |scene| {
+    exercise::run("registry", include_str!("yours.rs"), |scene| {
         experiment::run(
             scene,
             |client, key, address, ttl| Box::pin(yours::register(client, key, address, ttl)),

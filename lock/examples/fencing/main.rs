@@ -6,7 +6,7 @@ mod yours;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exercise::run("fencing", |scene| {
+    exercise::run("fencing", include_str!("yours.rs"), |scene| {
         experiment::run(scene, |client, session, lock, key| {
             Box::pin(yours::add(client, session, lock, key))
         })

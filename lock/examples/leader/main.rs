@@ -6,7 +6,7 @@ mod yours;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exercise::run("leader", |scene| {
+    exercise::run("leader", include_str!("yours.rs"), |scene| {
         experiment::run(scene, |client, lock, ttl, leads| {
             Box::pin(yours::stand(client, lock, ttl, leads))
         })

@@ -3,11 +3,12 @@
 use std::env;
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use common::connect_to;
+use etcd_server::bare_command;
 use lock::{Mutex, Session};
 
 use crate::client::Client;
@@ -25,7 +26,7 @@ impl Holder {
     /// Starts one that takes a lock with this command at a redis, or the lock of an etcd if there is no
     /// command. Prints that.
     pub fn start(server: SocketAddr, set: &str) -> Result<Holder> {
-        let mut command = Command::new(env::current_exe()?);
+        let mut command = bare_command(env::current_exe()?);
         command.env(LOCK, format!("{server} {set}")).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut holder = Holder(command.spawn()?);
         let mut line = String::new();

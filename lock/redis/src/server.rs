@@ -6,11 +6,11 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use etcd_server::{Process, free_address};
+use etcd_server::{Process, bare_command, free_address};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -144,7 +144,7 @@ impl Redis {
 ///
 /// There is none, or it is older than [`OLDEST`].
 pub fn version() -> Result<String> {
-    let output = Command::new(binary()).arg("--version").stderr(Stdio::null()).output();
+    let output = bare_command(binary()).arg("--version").stderr(Stdio::null()).output();
     let output = output.map_err(how_to_install)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let name = if text.starts_with("Valkey") { "valkey" } else { "redis" };
@@ -163,7 +163,7 @@ pub fn version() -> Result<String> {
 }
 
 fn spawn(folder: &Path, mode: Option<&str>) -> Result<Child> {
-    let mut command = Command::new(binary());
+    let mut command = bare_command(binary());
     command.arg("redis.conf").args(mode).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().map_err(how_to_install)

@@ -24,7 +24,7 @@ fn the_lab_prints_what_its_page_shows() -> Result<()> {
     let (_, shown) = PAGE.split_once("\n$ cargo run -p redis-lab\n").context("no run")?;
     let (shown, _) = shown.split_once("\n```\n").context("the block does not end")?;
     let mut lab = lab("");
-    lab.envs([("CLICOLOR_FORCE", "1"), ("LC_ALL", "C.UTF-8")]).env_remove("NO_COLOR");
+    lab.envs([("CLICOLOR_FORCE", "1"), ("LC_ALL", "C.UTF-8")]);
     let (printed, status) = Program::start(lab)?.end()?;
     ensure!(status.success(), "{status}: {printed:#?}");
     let printed = printed.join("\n");
@@ -149,7 +149,8 @@ impl Servers {
 
 /// Returns the command that runs a part of the lab.
 fn lab(part: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redis-lab"));
+    let mut command = testing::command(env!("CARGO_BIN_EXE_redis-lab"));
+    command.envs(env::var_os("REDIS").map(|redis| ("REDIS", redis)));
     command.args(Some(part).filter(|part| !part.is_empty()));
     command
 }

@@ -6,7 +6,7 @@ mod yours;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exercise::run("counter", |scene| {
+    exercise::run("counter", include_str!("yours.rs"), |scene| {
         experiment::run(scene, |client, key| Box::pin(yours::add(client, key)))
     })
 }

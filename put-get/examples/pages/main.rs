@@ -6,7 +6,7 @@ mod yours;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exercise::run("pages", |scene| {
+    exercise::run("pages", include_str!("yours.rs"), |scene| {
         experiment::run(scene, |client, shelves, limit| {
             Box::pin(yours::read(client, shelves, limit))
         })

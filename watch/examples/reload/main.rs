@@ -6,7 +6,7 @@ mod yours;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exercise::run("reload", |scene| {
+    exercise::run("reload", include_str!("yours.rs"), |scene| {
         experiment::run(scene, |client, key, apply| Box::pin(yours::follow(client, key, apply)))
     })
 }

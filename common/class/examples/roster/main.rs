@@ -6,7 +6,7 @@ mod yours;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exercise::run("roster", |scene| {
+    exercise::run("roster", include_str!("yours.rs"), |scene| {
         experiment::run(scene, |client, class, draw| Box::pin(yours::show(client, class, draw)))
     })
 }

@@ -91,7 +91,7 @@ fn the_server_outlives_the_chapter_and_ctrl_c() -> Result<()> {
     }
     watch.expect("watching testkey")?;
     let kill = format!("kill -INT -{}", watch.id());
-    ensure!(Command::new("sh").args(["-c", &kill]).status()?.success());
+    ensure!(testing::command("sh").args(["-c", &kill]).status()?.success());
     // It ends, and with it the pipe to this test: the server does not hold it.
     watch.end()?;
     Program::start(desk.command("put-get")?)?.expect("testkey,testvalues")
@@ -119,7 +119,7 @@ fn says_why_etcd_does_not_start() -> Result<()> {
     #[cfg(target_os = "linux")]
     {
         let chapter = desk.command("put-get")?;
-        let mut limited = Command::new("sh");
+        let mut limited = testing::command("sh");
         limited.args(["-c", r#"ulimit -v 1000000; exec "$0""#]).arg(chapter.get_program());
         limited.envs(chapter.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let ended = failing(&mut desk, limited)?.concat();
@@ -168,10 +168,14 @@ fn the_data_is_in_the_target_folder_wherever_that_is() -> Result<()> {
         let target = tempfile::tempdir()?;
         let program = target.path().join("debug/put-get");
         fs::create_dir(target.path().join("debug"))?;
-        fs::copy(desk.command("put-get")?.get_program(), &program)?;
+        // By another process: one that a test starts meanwhile would inherit the open file, and nobody can run
+        // a file that is open for writing.
+        let chapter = desk.command("put-get")?;
+        let mut copy = testing::command("cp");
+        ensure!(copy.arg(chapter.get_program()).arg(&program).status()?.success(), "cp failed");
         fs::write(target.path().join(mark), "")?;
-        let mut chapter = Command::new(program);
-        chapter.env_clear().env("ETCD_LOCAL_PORT", desk.address.port().to_string());
+        let mut chapter = testing::command(program);
+        chapter.env("ETCD_LOCAL_PORT", desk.address.port().to_string());
         starts_one(&mut desk, chapter)?;
         let data = format!("etcd-{}", desk.address.port());
         ensure!(target.path().join(&data).is_dir(), "{mark}");

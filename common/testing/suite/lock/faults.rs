@@ -36,7 +36,7 @@ use std::future::pending;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{self, Child, Command, Stdio};
+use std::process::{self, Child, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -361,7 +361,7 @@ impl Contender {
         resources: &Arc<Resources>,
     ) -> Result<Contender> {
         let (here, there) = UnixStream::pair()?;
-        let process = Command::new(env::current_exe()?)
+        let process = testing::command(env::current_exe()?)
             .args(["lock::faults::contender", "--exact", "--ignored"])
             .env("ETCDCTL_ENDPOINTS", endpoints)
             .env("TORTURE_LOCKING", locking)
