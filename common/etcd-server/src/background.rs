@@ -81,9 +81,12 @@ pub fn target_folder() -> Option<PathBuf> {
     let program = env::current_exe().ok()?;
     // Cargo marks it for programs that make backups, but not if it was there before. It always locks the folder of a
     // profile, such as `debug`.
-    let marked = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    let is_marked = |folder: &&Path| folder.join("CACHEDIR.TAG").exists();
+    let marked = program.ancestors().find(is_marked);
     let profile = || program.ancestors().find(|folder| folder.join(".cargo-lock").exists());
-    Some(marked.or_else(|| profile()?.parent())?.to_owned())
+    let target = marked.or_else(|| profile()?.parent())?;
+    // In a target folder, each platform that is named has one of its own.
+    Some(target.parent().filter(is_marked).unwrap_or(target).to_owned())
 }
 
 /// Waits for this program's turn to start a server, which ends when the file is closed. Returns `None`

@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use etcd_server::{Server, free_address};
+use etcd_server::{Server, free_address, target_folder};
 
 use crate::readme::Cluster;
 use crate::{PATIENCE, command, signal};
@@ -133,12 +133,11 @@ fn build(program: &str, folder: &Path) -> Result<()> {
     };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--quiet"]).current_dir(root()).arg("--profile").arg(profile);
+    let target = target_folder().context("this test is in no target folder")?;
+    cargo.arg("--target-dir").arg(&target);
     // In between is the name of a platform, if one is named where this is built.
-    let beside = folder.parent().context("no target folder")?;
-    let target = beside.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
-    cargo.arg("--target-dir").arg(target.unwrap_or(beside));
-    if target != Some(beside) {
-        cargo.arg("--target").args(beside.file_name());
+    if let Some(platform) = folder.parent().filter(|parent| **parent != target) {
+        cargo.arg("--target").args(platform.file_name());
     }
     match program.strip_prefix("examples/") {
         Some(example) => cargo.args(["--example", example]),
