@@ -14,6 +14,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether it must be *held*.
+    pub fn is_right(&self) -> bool {
+        self.verdict.starts_with("held: ")
+    }
+
     /// Tries it, as [`exercise::try_answer`] does.
     pub fn run(&self) -> ExitCode {
         exercise::try_answer(self.experiment)

@@ -3,6 +3,7 @@
 
 mod desk;
 mod links;
+mod places;
 mod readme;
 
 use std::ffi::OsStr;
@@ -19,6 +20,7 @@ use tokio::signal::unix::{self, SignalKind};
 
 pub use desk::{Desk, program, program_at, program_with, root};
 pub use links::check_links;
+pub use places::Places;
 pub use readme::{
     as_handed_out, follow, follow_exercises, follow_from_nothing, follow_sections, without_times,
 };

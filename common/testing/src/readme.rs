@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use etcd_server::metric;
 
-use crate::{Desk, PATIENCE, Program, root, signal};
+use crate::{Desk, PATIENCE, Places, Program, root, signal};
 
 /// The process number of the server in the texts; 4243 is the one started next.
 const FIRST_SERVER: usize = 4242;
@@ -239,6 +239,8 @@ fn send(desk: &mut Desk, name: &str, number: usize, others: &mut [Running]) -> R
 struct Running<'a> {
     session: &'a Session<'a>,
     program: Program,
+    /// For an experiment.
+    _place: Option<Places>,
     /// The lines that it has shown so far.
     lines: Vec<String>,
 }
@@ -265,8 +267,9 @@ fn until(what: &str, so: impl Fn() -> Result<bool>) -> Result<()> {
 
 impl<'a> Running<'a> {
     fn start(desk: &Desk, session: &'a Session<'a>, typed: &str) -> Result<Running<'a>> {
+        let _place = typed.split(' ').any(is_exercise).then(Places::one);
         let program = Program::start(command(desk, typed)?)?;
-        Ok(Running { session, program, lines: Vec::new() })
+        Ok(Running { session, program, _place, lines: Vec::new() })
     }
 
     /// Waits until it is ready for what happens next. A cluster is when it says which member leads, and
@@ -309,7 +312,7 @@ impl<'a> Running<'a> {
             self.until(desk, self.session.output.len() - 1)?;
             self.program.interrupt()?;
         }
-        let Running { session, program, mut lines } = self;
+        let Running { session, program, mut lines, _place } = self;
         let (rest, status) = program.end()?;
         rest.iter().for_each(|line| desk.note(line));
         lines.extend(rest);
@@ -341,7 +344,9 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
     let (program, rest) = match &words[..] {
         ["cargo", "progress", "solution", exercise] => ("answers", &[*exercise, "solution"][..]),
         // Students edit what this tries.
-        ["cargo", "run", "-p", _, "--example", exercise] if is_exercise(exercise) => {
+        ["cargo", "run", "-p", _, "--example", exercise]
+            if is_exercise(exercise) && !as_handed_out() =>
+        {
             ("answers", &[*exercise, "mistake"][..])
         }
         ["cargo", "run", "-p", _, "--example", example, rest @ ..] => {
@@ -356,10 +361,9 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Whether an example is an exercise that students may have edited.
-fn is_exercise(example: &str) -> bool {
-    let answers = root().join("common/answers").join(example);
-    answers.exists() && !as_handed_out()
+/// Whether this is the name of an exercise.
+fn is_exercise(word: &str) -> bool {
+    root().join("common/answers").join(word).join("mistake.rs").exists()
 }
 
 /// Returns the line as the README has it: with port 2379, its own process numbers, and a target folder
