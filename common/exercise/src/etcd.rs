@@ -2,7 +2,9 @@ use std::fmt::{self, Display, Formatter};
 
 use anyhow::{Context, Result, ensure};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
-use etcd_client::{Client, DeleteOptions, EventType, KeyValue, WatchOptions};
+use etcd_client::{
+    Client, DeleteOptions, EventType, GetOptions, KeyValue, PutOptions, WatchOptions,
+};
 use etcd_server::Server;
 
 use crate::scene::connect_to;
@@ -16,6 +18,8 @@ pub struct Change {
     pub key: String,
     /// What was put; `None`: it was deleted.
     pub value: Option<String>,
+    /// The lease that it was put on; 0: none.
+    pub lease: i64,
     pub before: Option<String>,
 }
 
@@ -39,9 +43,32 @@ impl Etcd {
         Ok(put.context("put failed")?.header().context("no header")?.revision())
     }
 
+    /// Puts a key on a new lease with this TTL, which nobody renews. Returns the lease.
+    pub async fn put_on_lease(&mut self, key: &str, value: &str, ttl: i64) -> Result<i64> {
+        let grant = within(REQUEST_TIMEOUT, self.0.lease_grant(ttl, None)).await;
+        let lease = grant.context("grant failed")?.id();
+        let on_lease = PutOptions::new().with_lease(lease);
+        let put = within(REQUEST_TIMEOUT, self.0.put(key, value, Some(on_lease))).await;
+        put.context("put failed")?;
+        Ok(lease)
+    }
+
+    /// Returns the TTL that a lease was granted with; `None` if etcd does not have the lease any more.
+    pub async fn granted_ttl(&mut self, lease: i64) -> Result<Option<i64>> {
+        let found = within(REQUEST_TIMEOUT, self.0.lease_time_to_live(lease, None)).await;
+        let granted = found.context("no TTL")?.granted_ttl();
+        Ok((granted > 0).then_some(granted))
+    }
+
     pub async fn get(&mut self, key: &str) -> Result<Option<KeyValue>> {
         let get = within(REQUEST_TIMEOUT, self.0.get(key, None)).await;
         Ok(get.context("get failed")?.kvs().first().cloned())
+    }
+
+    pub async fn get_all(&mut self, prefix: &str) -> Result<Vec<KeyValue>> {
+        let all = GetOptions::new().with_prefix();
+        let get = within(REQUEST_TIMEOUT, self.0.get(prefix, Some(all))).await;
+        Ok(get.context("get failed")?.kvs().to_vec())
     }
 
     /// Deletes a key. Returns the revision; `None` if there was no such key.
@@ -80,6 +107,7 @@ impl Etcd {
                 changes.push(Change {
                     revision,
                     key: kv.key_str()?.to_owned(),
+                    lease: kv.lease(),
                     value: is_put.then(|| text(kv)).transpose()?,
                     before: event.prev_kv().map(text).transpose()?,
                 });

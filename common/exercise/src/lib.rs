@@ -27,7 +27,7 @@ pub use report::{CLASS, HERE, RUNNING};
 pub use run::{BoxFuture, run, try_answer};
 pub use scene::{Scene, blocking, connect_to};
 pub use sent::Sent;
-pub use stage::Fault;
+pub use stage::{Fault, Played, still_waits};
 pub use verdict::{
     Stages, Stopwatch, Verdict, broken, check_running, counted_round, gave_up, held, round,
 };

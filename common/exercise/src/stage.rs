@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::sent::GET_OR_WATCH;
 use crate::verdict::broken;
-use crate::wire::{PausedResponse, Wire};
+use crate::wire::{PausedRequest, PausedResponse, Wire};
 
 /// How long an answer may wait for what is lost: 5 s.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -26,18 +26,54 @@ pub enum Fault {
     Late,
 }
 
+/// The outcome of [`Wire::play`]. What was lost stays lost until this is dropped.
+pub struct Played<T> {
+    /// What the client says.
+    pub said: T,
+    /// Whether the client sent the request that the fault was meant for.
+    pub is_staged: bool,
+    request: Option<PausedRequest>,
+    _response: Option<PausedResponse>,
+}
+
+impl<T> Played<T> {
+    /// Whether the client still waits for the response to a request that was lost.
+    pub fn waits(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| !request.is_given_up())
+    }
+}
+
 impl Wire {
     /// Runs a client, with a fault at its request of this number, counted from 1, and then lets others act.
-    /// Returns what the client says, and whether there was such a request. The wire is open then.
+    /// The wire is open then.
     ///
-    /// Who waits for more than 5 s for what is lost is *broken*. `client` must own its `Client`.
+    /// A client that waits for more than 5 s for what is lost is *broken*. `client` must own its `Client`.
     pub async fn play<T>(
         &mut self,
         fault: Fault,
         nth: usize,
         client: impl Future<Output = Result<T>>,
         others: impl AsyncFnOnce() -> Result<()>,
-    ) -> Result<(Result<T>, bool)> {
+    ) -> Result<Played<Result<T>>> {
+        let limit = if fault == Fault::Overtaken { NO_LIMIT } else { LIMIT };
+        let Played { said, is_staged, request, _response } =
+            self.play_for(limit, fault, nth, client, others).await?;
+        match said {
+            Some(said) => Ok(Played { said, is_staged, request, _response }),
+            None => still_waits(limit, "which of your requests has no limit"),
+        }
+    }
+
+    /// As [`play`](Wire::play), with another limit. The caller judges a client that takes longer: it has
+    /// said `None`.
+    pub async fn play_for<T>(
+        &mut self,
+        limit: Duration,
+        fault: Fault,
+        nth: usize,
+        client: impl Future<Output = Result<T>>,
+        others: impl AsyncFnOnce() -> Result<()>,
+    ) -> Result<Played<Option<Result<T>>>> {
         let interfere = async {
             for _ in 1..nth {
                 self.response(1).await;
@@ -46,15 +82,16 @@ impl Wire {
                 Fault::RequestLost | Fault::Late => (self.request().await, None),
                 _ => (None, self.response(1).await),
             };
-            let is_there = request.is_some() || response.is_some();
+            let is_staged = request.is_some() || response.is_some();
             if fault == Fault::Late
                 && let Some(request) = request.take()
             {
-                let next = self.response(1).await; // none from a client that has given up
+                // There is none from a client that has given up.
+                let next = timeout(LIMIT, self.response(1)).await;
                 request.arrive_late().await?;
                 drop(next);
             }
-            if is_there {
+            if is_staged {
                 others().await?;
             }
             self.open();
@@ -65,19 +102,30 @@ impl Wire {
                 }
                 _ => {}
             }
-            anyhow::Ok((is_there, request, response))
+            anyhow::Ok((is_staged, request, response))
         };
-        let limit = if fault == Fault::Overtaken { NO_LIMIT } else { LIMIT };
-        // What is lost stays in these hands until the client has come to an end.
         let (said, interfered) = tokio::join!(timeout(limit, client), interfere);
-        let (is_there, _request, _response) = interfered?;
-        match said {
-            Ok(said) => Ok((said, is_there)),
-            Err(_) => broken(
-                format!("what the network has lost is still waited for after {limit:?}"),
-                "which of your requests has no limit",
-            ),
-        }
+        let (is_staged, request, _response) = interfered?;
+        Ok(Played { said: said.ok(), is_staged, request, _response })
+    }
+
+    /// Runs a client. While each response is on its way, others act, who get its number, counted from 1.
+    /// Returns what the client says, and how many responses it got. `client` must own its `Client`.
+    pub async fn overtake_each<T>(
+        &mut self,
+        client: impl Future<Output = Result<T>>,
+        mut others: impl AsyncFnMut(usize) -> Result<()>,
+    ) -> Result<(T, usize)> {
+        let mut responses = 0;
+        let interfere = async {
+            while let Some(_response) = self.response(1).await {
+                responses += 1;
+                others(responses).await?;
+            }
+            Ok(())
+        };
+        let (said, ()) = tokio::try_join!(client, interfere)?;
+        Ok((said, responses))
     }
 
     /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the wire. The client may send
@@ -92,12 +140,14 @@ impl Wire {
         if let Ok(Some(mut lost)) = timeout(REQUEST_TIMEOUT, get_or_watch).await
             && timeout(LIMIT, lost.given_up()).await.is_err()
         {
-            return broken(
-                format!("what the network has lost is still waited for after {LIMIT:?}"),
-                "which of your requests has no limit",
-            );
+            return still_waits(LIMIT, "which of your requests has no limit");
         }
         self.open();
         Ok(())
     }
+}
+
+/// Returns the verdict on an answer that waits too long for what is lost.
+pub fn still_waits<T>(limit: Duration, look: &'static str) -> Result<T> {
+    broken(format!("what the network has lost is still waited for after {limit:?}"), look)
 }

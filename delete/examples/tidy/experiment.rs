@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 use etcd_client::Client;
 use etcd_server::Server;
 use exercise::{
-    BoxFuture, Change, Etcd, Fault, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to,
-    counted_round, gave_up, held, say,
+    BoxFuture, Change, Etcd, Fault, Played, Scene, Steps, Verdict, blocking, broken,
+    connect_by_wire_to, counted_round, gave_up, held, say,
 };
 
 /// The function that is tried.
@@ -49,7 +49,7 @@ pub async fn run(scene: Scene, tidy: Tidy) -> Result<Verdict> {
     loop {
         let (counted, is_started) = counted_round(async |_| {
             let played = jobs.play(Fault::Overtaken, requests + 1, Jobs::start_again).await?;
-            Ok((played.0.or_else(gave_up)?, played.1))
+            Ok((played.said.or_else(gave_up)?, played.is_staged))
         })
         .await?;
         if !is_started {
@@ -105,19 +105,19 @@ impl Jobs {
         others: impl AsyncFnOnce(&mut Jobs) -> Result<()>,
         stayed: &[&str],
     ) -> Result<()> {
-        match self.play(fault, nth, others).await?.0 {
+        match self.play(fault, nth, others).await?.said {
             Ok(counted) => self.judge(Some(counted), stayed).await,
             Err(_) => self.judge(None, &[]).await,
         }
     }
 
-    /// Begins again, and runs `tidy` with a fault. Returns what `tidy` says, and whether the fault came.
+    /// Begins again, and runs `tidy` with a fault.
     async fn play(
         &mut self,
         fault: Fault,
         nth: usize,
         others: impl AsyncFnOnce(&mut Jobs) -> Result<()>,
-    ) -> Result<(Result<i64>, bool)> {
+    ) -> Result<Played<Result<i64>>> {
         self.etcd.delete_all("jobs").await?;
         for (key, value) in OTHERS {
             self.etcd.put(key, value).await?;

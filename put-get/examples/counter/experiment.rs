@@ -161,35 +161,31 @@ async fn add_between_others(
         returned.set(true);
         Ok(())
     };
-    let (mut responses, mut more) = (0, 0);
-    let interfere = async {
-        // The response is on its way while this happens.
-        while let Some(_response) = wire.response(1).await {
-            if returned.get() {
-                return broken(
-                    "add has returned, and etcd responds to it later",
-                    "what your code waits for before it says that it has added",
-                );
-            }
-            responses += 1;
-            if overtaken.contains(&responses) {
-                counter.add(MORE).await?;
-                more += MORE;
-            }
-            counter.etcd.put(ANOTHER, "0").await?;
-            if responses == overtaken.end + ENOUGH {
-                return broken(
-                    format!(
-                        "{ENOUGH} requests have not added 1, and nobody else has written the counter, only \
-                         other keys"
-                    ),
-                    "which of etcd's numbers your code compares, and how, and whose changes it counts",
-                );
-            }
+    let mut more = 0;
+    let between = async |response| {
+        if returned.get() {
+            return broken(
+                "add has returned, and etcd responds to it later",
+                "what your code waits for before it says that it has added",
+            );
+        }
+        if overtaken.contains(&response) {
+            counter.add(MORE).await?;
+            more += MORE;
+        }
+        counter.etcd.put(ANOTHER, "0").await?;
+        if response == overtaken.end + ENOUGH {
+            return broken(
+                format!(
+                    "{ENOUGH} requests have not added 1, and nobody else has written the counter, only \
+                     other keys"
+                ),
+                "which of etcd's numbers your code compares, and how, and whose changes it counts",
+            );
         }
         Ok(())
     };
-    tokio::try_join!(adding, interfere)?;
+    let ((), responses) = wire.overtake_each(adding, between).await?;
     Ok(Between { responses, more, number: counter.read().await?.0 })
 }
 
@@ -250,11 +246,11 @@ async fn add_with_loss(
     let key = counter.key.clone();
     let adding = async move { add(&mut client, &key).await };
     let others = async || if beside { counter.add(1).await } else { Ok(()) };
-    let (said, is_lost) = wire.play(fault, nth, adding, others).await?;
+    let played = wire.play(fault, nth, adding, others).await?;
 
-    let added = counter.read().await?.0 - i64::from(beside && is_lost);
+    let added = counter.read().await?.0 - i64::from(beside && played.is_staged);
     let what = format!("the {what}{}", if beside { ", and another program added 1" } else { "" });
-    match (said, added) {
+    match (played.said, added) {
         (Ok(()), 0) => broken(
             format!("{what}: add says that it has added 1, and it has not"),
             match beside {
