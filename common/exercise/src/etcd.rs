@@ -60,6 +60,12 @@ impl Etcd {
         Ok((granted > 0).then_some(granted))
     }
 
+    /// Ends a lease, as etcd does when it has run out.
+    pub async fn revoke(&mut self, lease: i64) -> Result<()> {
+        within(REQUEST_TIMEOUT, self.0.lease_revoke(lease)).await.context("revoke failed")?;
+        Ok(())
+    }
+
     pub async fn get(&mut self, key: &str) -> Result<Option<KeyValue>> {
         let get = within(REQUEST_TIMEOUT, self.0.get(key, None)).await;
         Ok(get.context("get failed")?.kvs().first().cloned())

@@ -25,7 +25,7 @@ pub use picture::{NOTHING, Sign, Steps, Timeline, is_set, is_utf8};
 pub use progress::{last_verdict, note};
 pub use report::{CLASS, HERE, RUNNING};
 pub use run::{BoxFuture, run, try_answer};
-pub use scene::{Scene, blocking, connect_to};
+pub use scene::{Scene, becomes, blocking, connect_to};
 pub use sent::Sent;
 pub use stage::{Fault, Played, still_waits};
 pub use verdict::{

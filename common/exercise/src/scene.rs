@@ -1,9 +1,11 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Result;
 use etcd_client::Client;
+use tokio::time::{Instant, sleep};
 
 use crate::picture::{Steps, Timeline};
 use crate::verdict::Verdict;
@@ -51,4 +53,19 @@ pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await?
+}
+
+/// Asks every 50 ms whether something is so. Returns `false` if it is not so within this time.
+pub async fn becomes(
+    limit: Duration,
+    mut is_so: impl AsyncFnMut() -> Result<bool>,
+) -> Result<bool> {
+    let deadline = Instant::now() + limit;
+    while !is_so().await? {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(true)
 }

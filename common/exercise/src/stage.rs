@@ -44,10 +44,11 @@ impl<T> Played<T> {
 }
 
 impl Wire {
-    /// Runs a client, with a fault at its request of this number, counted from 1, and then lets others act.
-    /// The wire is open then.
+    /// Runs a client, with a fault at its request of this number, counted from 1, and then lets
+    /// others act. The wire is open then.
     ///
-    /// A client that waits for more than 5 s for what is lost is *broken*. `client` must own its `Client`.
+    /// A client that waits for more than 5 s for what is lost is *broken*. `client` must own its
+    /// `Client`.
     pub async fn play<T>(
         &mut self,
         fault: Fault,
@@ -64,8 +65,8 @@ impl Wire {
         }
     }
 
-    /// As [`play`](Wire::play), with another limit. The caller judges a client that takes longer: it has
-    /// said `None`.
+    /// As [`play`](Wire::play), with another limit. The caller judges a client that takes longer:
+    /// it has said `None`.
     pub async fn play_for<T>(
         &mut self,
         limit: Duration,
@@ -109,8 +110,9 @@ impl Wire {
         Ok(Played { said: said.ok(), is_staged, request, _response })
     }
 
-    /// Runs a client. While each response is on its way, others act, who get its number, counted from 1.
-    /// Returns what the client says, and how many responses it got. `client` must own its `Client`.
+    /// Runs a client. While each response is on its way, others act, who get its number, counted
+    /// from 1. Returns what the client says, and how many responses it got. `client` must own its
+    /// `Client`.
     pub async fn overtake_each<T>(
         &mut self,
         client: impl Future<Output = Result<T>>,
@@ -128,8 +130,9 @@ impl Wire {
         Ok((said, responses))
     }
 
-    /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the wire. The client may send
-    /// fewer, until the [`REQUEST_TIMEOUT`]. Returns *broken* if it waits for the response for more than [`LIMIT`].
+    /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the wire. The
+    /// client may send fewer, until the [`REQUEST_TIMEOUT`]. Returns *broken* if it waits for the
+    /// response for more than [`LIMIT`].
     pub async fn lose(&mut self, nth: usize) -> Result<()> {
         let get_or_watch = async {
             for _ in 1..nth {
