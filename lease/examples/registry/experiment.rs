@@ -13,11 +13,11 @@ use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, EventType, KeyValue, WatchOptions};
 use etcd_server::Server;
 use exercise::{
-    BoxFuture, Change, Etcd, Fault, NOTHING, Scene, Sign, Timeline, Verdict, blocking, broken,
-    connect_by_wire_to, connect_to, gave_up, held, say,
+    BoxFuture, Change, Etcd, Fault, NOTHING, Scene, Sign, Timeline, Verdict, becomes, blocking,
+    broken, connect_by_wire_to, connect_to, gave_up, held, say,
 };
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// The functions that are tried.
 pub type Register = for<'a> fn(&'a mut Client, String, &'a str, i64) -> BoxFuture<'a, Entry>;
@@ -110,56 +110,20 @@ pub async fn run(scene: Scene, register: Register, update: Update) -> Result<Ver
     say!("{ENDED} of them end; only the leases of the others are renewed")?;
     let (ended, living) = entries.split_at(ENDED);
     for entry in ended {
-        wait_for_end(&mut etcd, entry.lease).await?;
+        // Then the keys on the lease are gone, too.
+        if !becomes(PATIENCE, async || Ok(etcd.granted_ttl(entry.lease).await?.is_none())).await? {
+            return broken(
+                format!(
+                    "a service has ended, and {PATIENCE:?} later its lease of {TTL} s is still there"
+                ),
+                "what your code goes on with in the background: a service that ends may not renew",
+            );
+        }
     }
     say!("the leases that nobody renews have run out")?;
 
-    let found = etcd.get_all(BELOW).await?;
-    let find = |entry: &Entry| found.iter().find(|kv| kv.key() == entry.key.as_bytes());
-    let left = ended.iter().filter_map(find).count();
-    if left > 0 {
-        return broken(
-            format!("{ENDED} services have ended, {left} of their entries are still there"),
-            "the lease that an entry is on, after each put",
-        );
-    }
-    let there: Vec<_> = living.iter().filter_map(find).collect();
-    if there.len() < living.len() {
-        return broken(
-            format!("{} services live, {} of their entries are there", living.len(), there.len()),
-            "the lease that an entry is on, after each put, and who renews it",
-        );
-    }
-    no_entries(
-        there.iter().filter(|kv| kv.value() != LAST_ADDRESS.as_bytes()).map(|kv| kv.key()),
-        "have an old address",
-        "what update writes",
-    )?;
-
-    let history = etcd.history("", begin).await?;
-    let keys = |is: &dyn Fn(&Change) -> bool| -> Vec<&[u8]> {
-        history.iter().filter(|change| is(change)).map(|change| change.key.as_bytes()).collect()
-    };
-    let is_put = |change: &Change| change.value.is_some();
-    let lives = |change: &Change| living.iter().any(|entry| entry.key == change.key);
-    let is_own = |change: &Change| {
-        entries.iter().any(|entry| entry.key == change.key && entry.lease == change.lease)
-    };
-    no_entries(
-        keys(&|change| !is_put(change) && lives(change)),
-        "of services that live were gone for a moment",
-        "what others see between the requests of your code",
-    )?;
-    no_entries(
-        keys(&|change| is_put(change) && change.lease == 0),
-        "were on no lease for a moment",
-        "what stays for ever if a service ends between the requests of your code",
-    )?;
-    no_entries(
-        keys(&|change| is_put(change) && !is_own(change)),
-        "were on another lease for a moment",
-        "the lease that an Entry names, and the one that its key is on",
-    )?;
+    check_there(&etcd.get_all(BELOW).await?, ended, living)?;
+    check_history(&etcd.history("", begin).await?, &entries)?;
 
     // The service may have been frozen. It cannot know that its lease has run out.
     let updated = update(&mut client, &ended[0], LAST_ADDRESS).await;
@@ -193,6 +157,57 @@ pub async fn run(scene: Scene, register: Register, update: Update) -> Result<Ver
     held(format!("{ENDED} services have ended, and no others have lost their entries"))
 }
 
+/// Checks what is there when some services have ended.
+fn check_there(found: &[KeyValue], ended: &[Entry], living: &[Entry]) -> Result<()> {
+    let find = |entry: &Entry| found.iter().find(|kv| kv.key() == entry.key.as_bytes());
+    let left = ended.iter().filter_map(find).count();
+    if left > 0 {
+        return broken(
+            format!("{ENDED} services have ended, {left} of their entries are still there"),
+            "the lease that an entry is on, after each put",
+        );
+    }
+    let there: Vec<_> = living.iter().filter_map(find).collect();
+    if there.len() < living.len() {
+        return broken(
+            format!("{} services live, {} of their entries are there", living.len(), there.len()),
+            "the lease that an entry is on, after each put, and who renews it",
+        );
+    }
+    no_entries(
+        there.iter().filter(|kv| kv.value() != LAST_ADDRESS.as_bytes()).map(|kv| kv.key()),
+        "have an old address",
+        "what update writes",
+    )
+}
+
+/// Checks what was there at any moment, until some services had ended.
+fn check_history(history: &[Change], entries: &[Entry]) -> Result<()> {
+    let keys = |is: &dyn Fn(&Change) -> bool| -> Vec<&[u8]> {
+        history.iter().filter(|change| is(change)).map(|change| change.key.as_bytes()).collect()
+    };
+    let is_put = |change: &Change| change.value.is_some();
+    let lives = |change: &Change| entries[ENDED..].iter().any(|entry| entry.key == change.key);
+    let is_own = |change: &Change| {
+        entries.iter().any(|entry| entry.key == change.key && entry.lease == change.lease)
+    };
+    no_entries(
+        keys(&|change| !is_put(change) && lives(change)),
+        "of services that live were gone for a moment",
+        "what others see between the requests of your code",
+    )?;
+    no_entries(
+        keys(&|change| is_put(change) && change.lease == 0),
+        "were on no lease for a moment",
+        "what stays for ever if a service ends between the requests of your code",
+    )?;
+    no_entries(
+        keys(&|change| is_put(change) && !is_own(change)),
+        "were on another lease for a moment",
+        "the lease that an Entry names, and the one that its key is on",
+    )
+}
+
 /// Returns *broken* if there are such entries.
 fn no_entries<'a>(
     keys: impl IntoIterator<Item = &'a [u8]>,
@@ -205,8 +220,8 @@ fn no_entries<'a>(
     }
 }
 
-/// Loses each request of a function in turn. If the function returns an entry, this must be in etcd.
-/// `start` prepares a call with this client and key.
+/// Loses each request of a function in turn. If the function returns an entry, this must be in
+/// etcd. `start` prepares a call with this client and key.
 async fn lose_each<F: Future<Output = Result<Entry>>>(
     etcd: SocketAddr,
     function: &str,
@@ -293,21 +308,4 @@ async fn renew(mut client: Client, leases: Rc<RefCell<Vec<i64>>>) {
         }
         sleep(Duration::from_millis(400)).await;
     }
-}
-
-/// Waits until etcd knows nothing of the lease any more, nor of the keys on it.
-async fn wait_for_end(etcd: &mut Etcd, lease: i64) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while etcd.granted_ttl(lease).await?.is_some() {
-        if Instant::now() > deadline {
-            return broken(
-                format!(
-                    "a service has ended, and {PATIENCE:?} later its lease of {TTL} s is still there"
-                ),
-                "what your code goes on with in the background: a service that ends may not renew",
-            );
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
 }
