@@ -11,7 +11,7 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
 use etcd_server::Server;
 use exercise::{
-    BoxFuture, Etcd, Fault, Scene, Steps, Verdict, Wire, blocking, broken, connect_by_wire_to,
+    BoxFuture, Etcd, Fault, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to,
     connect_to, counted_round, gave_up, held, round, say,
 };
 use tokio::task::spawn_local;
@@ -24,7 +24,7 @@ const CLIENTS: usize = 8;
 const ROUNDS: usize = 50;
 /// What another program adds.
 const MORE: i64 = 10;
-/// After so many requests another program does not add any more. Who gives up sooner has lost an addition.
+/// The request that another program no longer overtakes. Giving up sooner loses an addition.
 const OFTEN: usize = 30;
 /// No number.
 const NONSENSE: &str = "many";
@@ -87,30 +87,28 @@ pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
 
 /// All clients add, again and again. Returns whether they did it at the same time.
 async fn add_together(scene: &Scene, etcd: SocketAddr, add: Add, attempt: usize) -> Result<bool> {
-    let mut counter = Counter::create(etcd, &format!("{attempt}")).await?;
-    let (mut clients, mut wires) = (Vec::new(), Vec::new());
+    let mut counter = Counter::create(etcd, &format!("together/{attempt}")).await?;
+    let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        let (client, wire) = connect_by_wire_to(etcd).await?;
-        clients.push(client);
-        wires.push(wire);
+        clients.push(connect_by_wire_to(etcd).await?);
     }
-    let start = |client: &Client| {
-        let (mut client, key) = (client.clone(), counter.key.clone());
-        spawn_local(async move { add(&mut client, &key).await })
-    };
     let (mut added, mut unstaged) = (0, 0);
     // Once may be a busy machine. Three times in a row, the clients wait for each other.
     for _ in 0..ROUNDS {
-        wires.iter_mut().for_each(Wire::pause);
-        let adds: Vec<_> = clients.iter().map(start).collect();
+        let mut adds = Vec::new();
+        for (client, wire) in &mut clients {
+            wire.pause();
+            let (mut client, key) = (client.clone(), counter.key.clone());
+            adds.push(spawn_local(async move { add(&mut client, &key).await }));
+        }
 
         // The first response to each client is paused until etcd has responded to all of them.
         let mut responses = Vec::new();
         let deadline = Instant::now() + REQUEST_TIMEOUT * 4 / 5;
-        for wire in &mut wires {
+        for (_, wire) in &mut clients {
             responses.extend(timeout_at(deadline, wire.response(1)).await.ok().flatten());
         }
-        wires.iter_mut().for_each(Wire::open);
+        clients.iter_mut().for_each(|(_, wire)| wire.open());
         unstaged = if responses.len() < CLIENTS { unstaged + 1 } else { 0 };
         drop(responses);
 
@@ -215,14 +213,14 @@ struct Between {
 
 impl Between {
     fn judge(&self) -> Result<()> {
-        let Between { more, number, .. } = self;
+        let &Between { more, number, .. } = self;
         let what = match more {
             0 => format!("one client added 1, and the counter says {number}"),
             _ => format!("another program added {more} and you added 1, the counter says {number}"),
         };
         match number - more {
             1 => Ok(()),
-            0 if *more > MORE => {
+            0 if more > MORE => {
                 broken(what, "how often your code tries, and what it says after that")
             }
             0 => broken(what, "how your code knows that its own put has taken place"),
@@ -232,7 +230,7 @@ impl Between {
     }
 }
 
-/// One client adds, with a fault at its request of this number. Then another program may add 1, too.
+/// One client adds, with a fault at this request. Then another program may add 1, too.
 async fn add_with_loss(
     etcd: SocketAddr,
     add: Add,
@@ -271,8 +269,6 @@ async fn add_with_loss(
 struct Counter {
     etcd: Etcd,
     key: String,
-    /// The revision at which it was created.
-    created: i64,
 }
 
 impl Counter {
@@ -285,8 +281,7 @@ impl Counter {
             .and_then([TxnOp::put(key, "0", None)]);
         let response = within(REQUEST_TIMEOUT, client.txn(create)).await.context("txn failed")?;
         ensure!(response.succeeded(), "there is a counter already");
-        let created = response.header().context("no header")?.revision();
-        Ok(Counter { etcd: Etcd(client), key: key.to_owned(), created })
+        Ok(Counter { etcd: Etcd(client), key: key.to_owned() })
     }
 
     /// Returns the number, and how often it was put since it was 0.
@@ -309,13 +304,11 @@ impl Counter {
 
     /// Returns how two of the clients came to put the same number: etcd has kept each of them.
     async fn one_loss(&mut self) -> Result<Steps> {
-        let history = self.etcd.history(&self.key, self.created).await?;
+        let history = self.etcd.history(&self.key, 1).await?;
+        let twice = history.windows(2).find(|pair| pair[0].value == pair[1].value);
         let mut steps = Steps::default();
         // All clients have read it before any of them has written.
-        if let Some(pair) = history.windows(2).find(|pair| pair[0].value == pair[1].value)
-            && let Some(number) =
-                pair[1].value.as_deref().and_then(|value| value.parse::<i64>().ok())
-        {
+        if let Some(number) = twice.and_then(|pair| pair[1].value.as_deref()?.parse::<i64>().ok()) {
             for what in [format!("get {}", number - 1), format!("put {number}")] {
                 steps.add("one client", &*what);
                 steps.add("another one", what);

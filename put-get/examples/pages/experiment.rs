@@ -88,8 +88,8 @@ impl Store {
         Ok(Store { scene: scene.clone(), read, address, etcd, keys, states: vec![parcels] })
     }
 
-    /// Exchanges the parcel at this place, counted from 0, with the one that is as far from the end.
-    /// Returns the revision.
+    /// Exchanges the parcel at this place, counted from 0, with the one that is as far from the
+    /// end. Returns the revision.
     async fn exchange(&mut self, place: usize) -> Result<i64> {
         let mut parcels = self.states.last().context("no state")?.clone();
         let back = PARCELS - 1 - place;
@@ -123,8 +123,8 @@ impl Store {
         self.judge(&list, before, responses)
     }
 
-    /// The response to the second request never arrives. A parcel of the first page and one of the second
-    /// change places with others.
+    /// The response to the second request never arrives. A parcel of the first page and one of the
+    /// second change places with others.
     async fn read_with_loss(&mut self) -> Result<()> {
         let before = self.states.len() - 1;
         let others = async |store: &mut Store| {
