@@ -96,8 +96,8 @@ struct Jobs {
 }
 
 impl Jobs {
-    /// Loses something of this request, and judges what `tidy` says and has done. Who says that it has failed need
-    /// not have removed any.
+    /// Loses something of this request, and judges what `tidy` says and has done. Who says that it
+    /// has failed need not have removed any.
     async fn lose(
         &mut self,
         fault: Fault,
@@ -149,8 +149,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// Judges what etcd has seen. `tidy` says that it has deleted so many, or that it has failed; and
-    /// these jobs have stayed done.
+    /// Judges what etcd has seen. `tidy` says that it has deleted so many, or that it has failed;
+    /// and these jobs have stayed done.
     async fn judge(&mut self, counted: Option<i64>, stayed: &[&str]) -> Result<()> {
         let history = self.etcd.history("jobs", self.own[0]).await?;
         let is_own = |change: &Change| self.own.contains(&change.revision);
