@@ -55,7 +55,8 @@ pub async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await?
 }
 
-/// Asks every 50 ms whether something is so. Returns `false` if it is not so within this time.
+/// Asks every 50 ms, until `is_so` returns `true`. Returns `false` if that takes longer than
+/// `limit`.
 pub async fn becomes(
     limit: Duration,
     mut is_so: impl AsyncFnMut() -> Result<bool>,

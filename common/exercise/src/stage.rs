@@ -26,7 +26,7 @@ pub enum Fault {
     Late,
 }
 
-/// The outcome of [`Wire::play`]. What was lost stays lost until this is dropped.
+/// The outcome of [`Wire::play`]. It keeps the lost request or response until it is dropped.
 pub struct Played<T> {
     /// What the client says.
     pub said: T,
@@ -87,7 +87,7 @@ impl Wire {
             if fault == Fault::Late
                 && let Some(request) = request.take()
             {
-                // There is none from a client that has given up.
+                // A client that has given up sends none, and may keep its connection.
                 let next = timeout(LIMIT, self.response(1)).await;
                 request.arrive_late().await?;
                 drop(next);

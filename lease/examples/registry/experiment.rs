@@ -29,7 +29,7 @@ pub struct Entry {
     pub lease: i64,
 }
 
-/// Not the shortest one, which etcd grants in place of any shorter one.
+/// Longer than the shortest TTL, which etcd grants instead of any shorter one.
 const TTL: i64 = 3;
 /// How long etcd may take to end a lease that nobody renews.
 const PATIENCE: Duration = Duration::from_secs(8);

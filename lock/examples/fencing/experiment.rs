@@ -24,7 +24,7 @@ const LOCK: &str = "lock";
 const KEY: &str = "number";
 /// The number before anybody adds to it. As text, 10 comes before it.
 const NUMBER: &str = "9";
-/// No number.
+/// A value that isn't a number.
 const NONSENSE: &str = "many";
 
 /// The first renewal is due after a third: until then a client sends what `add` sends.
@@ -33,7 +33,7 @@ const TTL: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
-    // Of its own: it begins at revision 1.
+    // A private etcd, which begins at revision 1.
     let server = blocking(Server::start).await?;
     let (etcd, address) = (Etcd::of(&server).await?, server.address());
     let mut writers = Writers { etcd, address, scene, add, write: 0 };
@@ -215,7 +215,7 @@ impl Writers {
         Ok(())
     }
 
-    /// Lets the second writer add to what is no number.
+    /// Lets the second writer add to a value that isn't a number.
     async fn add_to_nonsense(&mut self) -> Result<()> {
         self.etcd.put(KEY, NONSENSE).await?;
         let said = self.second_says().await?;
@@ -294,7 +294,7 @@ impl Writers {
                 format!("{what}: it says that it has not added, and it has"),
                 "what your code knows when no response has come",
             ),
-            _ => Ok(()), // who cannot know it gives up
+            _ => Ok(()), // an answer that cannot know it gives up
         }
     }
 

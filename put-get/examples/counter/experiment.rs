@@ -26,11 +26,11 @@ const ROUNDS: usize = 50;
 const MORE: i64 = 10;
 /// The request that another program no longer overtakes. Giving up sooner loses an addition.
 const OFTEN: usize = 30;
-/// No number.
+/// A counter value that isn't a number.
 const NONSENSE: &str = "many";
 /// It changes after each of etcd's responses. So the newest revision is not the counter's.
 const ANOTHER: &str = "another key";
-/// So many requests are enough to add 1 while nobody else writes the counter.
+/// How many requests an answer may take to add 1 while nobody else writes the counter.
 const ENOUGH: usize = 20;
 
 pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
@@ -187,7 +187,7 @@ async fn add_between_others(
     Ok(Between { responses, more, number: counter.read().await?.0 })
 }
 
-/// One client adds to what is no number.
+/// One client adds to a value that isn't a number.
 async fn add_to_nonsense(etcd: SocketAddr, add: Add) -> Result<()> {
     let (mut client, key) = (connect_to(etcd).await?, "counter/nonsense");
     let mut etcd = Etcd(client.clone());
@@ -202,7 +202,7 @@ async fn add_to_nonsense(etcd: SocketAddr, add: Add) -> Result<()> {
     Ok(())
 }
 
-/// What has come of it when one client has added between others.
+/// The outcome of [`add_between_others`].
 struct Between {
     /// How many responses it got.
     responses: usize,
@@ -256,7 +256,7 @@ async fn add_with_loss(
                 false => "what your code does with an error",
             },
         ),
-        // Who cannot know it may say neither, and gives up.
+        // An answer that cannot know it gives up, and says neither.
         (_, ..=1) => Ok(()),
         _ => broken(
             format!("{what}: you added 1, and the counter says {}", added + i64::from(beside)),

@@ -22,13 +22,13 @@ const SHELVES: &str = "shelves/";
 const PARCELS: usize = 110;
 const LIMIT: usize = 10;
 const PAGES: usize = PARCELS / LIMIT;
-/// So many requests more are enough to learn the revision, or that there is no other page.
+/// How many requests an answer may add, to learn the revision or that no other page follows.
 const MORE: usize = 3;
 /// How long an answer may wait for a page, or ask for it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub async fn run(scene: Scene, read: Read) -> Result<Verdict> {
-    // Of its own: nobody else may give it a revision.
+    // A private etcd, so that nobody else makes revisions.
     let server = blocking(Server::start).await?;
     say!("{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time")?;
     say!("after each page two of them change places, one at the front and one at the back")?;
@@ -182,7 +182,8 @@ impl Store {
         Ok(wire.play_for(PATIENCE, fault, nth, reading, async || others(self).await).await?.said)
     }
 
-    /// Judges a list that was made of so many responses. `before` is the state when they began.
+    /// Judges a list for which `read` got this number of responses. `before` is the first state
+    /// that it may have.
     fn judge(&self, list: &[String], before: usize, responses: usize) -> Result<()> {
         let parcels = &self.states[0];
         if let Some(other) = list.iter().find(|parcel| !parcels.contains(parcel)) {
