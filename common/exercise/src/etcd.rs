@@ -7,7 +7,7 @@ use etcd_client::{
 };
 use etcd_server::Server;
 
-use crate::scene::connect_to;
+use crate::scene::{blocking, connect_to};
 
 /// A client of the experiment's own. What fails here is not the fault of an answer.
 pub struct Etcd(pub Client);
@@ -35,6 +35,14 @@ impl Display for Change {
 impl Etcd {
     pub async fn of(server: &Server) -> Result<Etcd> {
         Ok(Etcd(connect_to(server.address()).await?))
+    }
+
+    /// Restarts the server, and connects to it again: the first request of the old client could use the
+    /// connection that is gone.
+    pub async fn restart(&mut self, mut server: Server) -> Result<Server> {
+        let server = blocking(move || server.restart().map(|()| server)).await?;
+        *self = Etcd::of(&server).await?;
+        Ok(server)
     }
 
     /// Puts a key. Returns the revision.

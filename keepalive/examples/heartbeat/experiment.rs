@@ -1,20 +1,19 @@
-//! The experiment of the exercise `heartbeat`: the server is restarted, and the network
-//! is cut.
+//! The experiment of the exercise `heartbeat`: the server is restarted, and the network is cut.
 //!
 //! Repair `yours.rs`, not this file.
 
-use std::io::{Write, stdout};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, within};
-use etcd_client::{Client, GetOptions, PutOptions};
+use etcd_client::{Client, KeyValue};
 use etcd_server::{Proxy, Server};
 use exercise::{
-    BoxFuture, Scene, Sign, Stages, Stopwatch, Timeline, Verdict, blocking, broken, check_running,
-    connect_by_wire_to, connect_to, held,
+    BoxFuture, Etcd, Scene, Sign, Stages, Stopwatch, Timeline, Verdict, blocking, broken,
+    check_running, connect_by_wire_to, held, say,
 };
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -58,65 +57,56 @@ const MANY: u64 = 20;
 const RECOVERY: Duration = Duration::from_secs(1);
 
 pub async fn run(scene: Scene, stay: Stay) -> Result<Verdict> {
-    let mut server = blocking(Server::start).await?;
+    let server = blocking(Server::start).await?;
     let link = Proxy::to(server.address())?;
-    let (tell, says) = watch::channel(false);
-    let timeline = scene.timeline.clone();
+    let (timeline, etcd) = (&scene.timeline, Etcd::of(&server).await?);
     timeline.note(NET, NETWORK);
     timeline.note("etcd says", IS_NOT);
     timeline.note("it says", IS_NOT);
-    let registered = Box::new(move |state| {
-        timeline.note("it says", if state { IS } else { IS_NOT });
-        tell.send_replace(state);
-    });
     let (mut client, mut wire) = connect_by_wire_to(link.address()).await?;
     wire.open();
-    let stay = async move { stay(&mut client, KEY, TTL, registered).await };
-    let task = spawn_local(stay);
-    let client = connect_to(server.address()).await?;
-    let timeline = scene.timeline.clone();
-    let mut service = Service {
-        client,
-        timeline: timeline.clone(),
-        task,
-        says,
-        wrong: Stopwatch::default(),
-        tolerance: TOLERANCE,
-        patience: PATIENCE,
-        entry: None,
-        puts: 0,
-    };
+    let says = Rc::new(Cell::new(false));
+    let (tell, picture) = (Rc::clone(&says), timeline.clone());
+    let registered = Box::new(move |state| {
+        picture.note("it says", if state { IS } else { IS_NOT });
+        tell.set(state);
+    });
+    let task = spawn_local(async move { stay(&mut client, KEY, TTL, registered).await });
+    let (wrong, tolerance, patience) = (Stopwatch::default(), TOLERANCE, PATIENCE);
+    let picture = timeline.clone();
+    let (entry, control) = (None, false);
+    let mut service =
+        Service { etcd, picture, task, says, wrong, tolerance, patience, entry, control };
 
-    let standing = || bail!("the time does not pass");
     let sent = wire.sent();
     let renews = || sent.count("LeaseKeepAlive") > 0;
-    let never = || match renews() {
-        true => broken(
-            "it has asked for a renewal, and it does not say that it is registered",
-            "which response your code waits for, and to which request it is the response",
-        ),
-        false => broken("it does not register", "what your code does first"),
-    };
-    service.until(|seen| seen.entry.is_some() && seen.says, never).await?;
+    if !service.until(Service::is_registered).await? {
+        return match renews() {
+            true => broken(
+                "it has asked for a renewal, and it does not say that it is registered",
+                "which response your code waits for, and to which request it is the response",
+            ),
+            false => broken("it does not register", "what your code does first"),
+        };
+    }
     service.check_ttl().await?;
-    writeln!(stdout(), "the service is registered, on a lease of {TTL} s")?;
+    say!("the service is registered, on a lease of {TTL} s")?;
 
     // Nothing happens for so long that each lease has to be renewed.
-    let (since, before, grants) = (Instant::now(), service.entry, sent.count("LeaseGrant"));
-    while since.elapsed() < UNDISTURBED {
-        service.until(|_| true, standing).await?;
-    }
+    let (created, put) =
+        (service.entry(KeyValue::create_revision), service.entry(KeyValue::mod_revision));
+    let grants = sent.count("LeaseGrant");
+    service.watch(UNDISTURBED).await?;
     let look = match renews() {
         true => "why your code gives up a lease that lives, and which responses it waits for",
         false => "what keeps a lease alive, apart from a new one",
     };
-    if service.entry != before {
+    if service.entry(KeyValue::mod_revision) != put {
         return broken(
             "the entry was put again while nothing happened, which wakes all that watch it",
             look,
         );
     }
-
     if sent.count("LeaseGrant") > grants {
         return broken(
             "it asked for another lease, and the first one lived",
@@ -126,23 +116,15 @@ pub async fn run(scene: Scene, stay: Stay) -> Result<Verdict> {
 
     let mut stages = Stages::of(5);
     link.pause_requests();
-    let waited = Instant::now();
-    while !link.has_paused() && waited.elapsed() < 2 * UNDISTURBED {
-        service.until(|_| true, standing).await?;
-    }
+    service.until(|_| link.has_paused()).await?;
     timeline.note(NET, LATE);
-    writeln!(stdout(), "one renewal arrives {LATER:?} late")?;
-    let since = Instant::now();
-    while since.elapsed() < LATER {
-        service.until(|_| true, standing).await?;
-    }
+    say!("one renewal arrives {LATER:?} late")?;
+    service.watch(LATER).await?;
     link.mend();
     timeline.note(NET, NETWORK);
     // Then etcd has ended what was not renewed in time.
-    while since.elapsed() < LATER + RECOVERY {
-        service.until(|_| true, standing).await?;
-    }
-    if service.entry != before {
+    service.watch(RECOVERY).await?;
+    if service.entry(KeyValue::mod_revision) != put {
         return broken(
             format!("a renewal was {LATER:?} late, and the lease of {TTL} s was lost"),
             "how much of the TTL is left when your code renews",
@@ -151,28 +133,24 @@ pub async fn run(scene: Scene, stay: Stay) -> Result<Verdict> {
     stages.pass()?;
 
     timeline.mark(NET, RESTART);
-    let server = blocking(move || server.restart().map(|()| server)).await?;
-    // The first request of the old client could use the connection that is gone.
-    service.client = connect_to(server.address()).await?;
-    writeln!(stdout(), "the server is restarted; all leases start again with their full TTL")?;
+    let _server = service.etcd.restart(server).await?;
+    say!("the server is restarted; all leases start again with their full TTL")?;
     // A restarted server gives each lease its TTL and an election timeout, 1 s. So when
     // this one has ended, all that were not renewed after the restart have ended too.
-    service.put_control(TTL + 2).await?;
-    let control = || bail!("etcd does not end a lease that nobody renews");
-    let back = Instant::now();
-    service.until(|seen| !seen.control || back.elapsed() > RECOVERY, control).await?;
-    service.puts = 0;
-    let (since, renewals) = (Instant::now(), wire.sent().count("LeaseKeepAlive"));
-    service.until(|seen| !seen.control, control).await?;
-    let renewals = wire.sent().count("LeaseKeepAlive") - renewals;
-    let created = |entry: Option<Entry>| entry.map(|entry| entry.created);
-    if created(service.entry) != created(before) {
+    service.etcd.put_on_lease(CONTROL, "", TTL + 2).await?;
+    service.watch(RECOVERY).await?;
+    let (since, puts) = (Instant::now(), service.entry(KeyValue::version));
+    let renewals = sent.count("LeaseKeepAlive");
+    let is_over = service.until(|seen| !seen.control).await?;
+    ensure!(is_over, "etcd does not end a lease that nobody renews");
+    let renewals = sent.count("LeaseKeepAlive") - renewals;
+    if service.entry(KeyValue::create_revision) != created {
         return broken(
             "the entry was gone for a moment, and the server had been back in time",
             "how your code goes on when the stream of renewals has ended",
         );
     }
-    if service.puts > 1 {
+    if service.entry(KeyValue::version) > puts + 1 {
         return broken("the entry was put again and again, which wakes all that watch it", look);
     }
     if renewals as u64 > MANY * (1 + since.elapsed().as_secs()) {
@@ -181,41 +159,35 @@ pub async fn run(scene: Scene, stay: Stay) -> Result<Verdict> {
             "how often a lease needs a renewal, and how long your code waits between two",
         );
     }
-    let says = || {
-        broken(
+    if !service.until(|seen| seen.says.get()).await? {
+        return broken(
             format!("the entry is there, and for {PATIENCE:?} it has said that it is not"),
             "what your code says when it has recovered",
-        )
-    };
-    service.until(|seen| seen.says, says).await?;
+        );
+    }
     stages.pass()?;
 
     link.cut();
     timeline.note(NET, CUT);
-    writeln!(stdout(), "the network is cut, between the service and the server")?;
-    let lease = || {
-        broken(
+    say!("the network is cut, between the service and the server")?;
+    if !service.until(|seen| seen.entry.is_none()).await? {
+        return broken(
             format!("the network has been cut for {PATIENCE:?}, and the entry is still there"),
             "the lease that the entry is on, and its TTL",
-        )
-    };
-    service.until(|seen| seen.entry.is_none(), lease).await?;
+        );
+    }
     stages.pass()?;
 
     // Longer than any wait may take: a service that registers meanwhile, or waits for etcd, must retry.
-    let away = Instant::now();
-    let limit = CONNECT_TIMEOUT + REQUEST_TIMEOUT * 3 / 2;
-    while away.elapsed() < limit {
-        service.until(|_| true, standing).await?;
-    }
+    service.watch(CONNECT_TIMEOUT + REQUEST_TIMEOUT * 3 / 2).await?;
     wire.pause();
     link.mend();
     timeline.note(NET, LOSS);
     let put = timeout(AGAIN, wire.request_to(&["Put", "Txn"])).await;
-    writeln!(stdout(), "the network is back, but the first put does not arrive")?;
+    say!("the network is back, but the first put does not arrive")?;
     for wait in [TOLERANCE, REQUEST_TIMEOUT] {
         sleep(wait).await;
-        if put.is_ok() && *service.says.borrow() {
+        if put.is_ok() && service.says.get() {
             return broken(
                 "it said that it was registered, and etcd had not carried out the put",
                 "which response says that others find the entry",
@@ -228,39 +200,37 @@ pub async fn run(scene: Scene, stay: Stay) -> Result<Verdict> {
             "what your code does when the lease is lost, and how long it waits between two attempts",
         )
     };
-    if put.is_err() {
-        again()?;
-    }
-    drop(put);
+    drop(put.or_else(|_| again())?);
     wire.open();
     timeline.note(NET, NETWORK);
     service.patience = AGAIN;
-    service.until(|seen| seen.entry.is_some() && seen.says, again).await?;
+    if !service.until(Service::is_registered).await? {
+        again()?;
+    }
     stages.pass()?;
 
     // It has renewed by then: on an open stream the next response has a TTL of 0, and a new one is refused.
-    let since = Instant::now();
-    while since.elapsed() < AGAIN_RENEWED {
-        service.until(|_| true, standing).await?;
-    }
+    service.watch(AGAIN_RENEWED).await?;
     // Only etcd can know this, and tells it when it is asked for a renewal.
     (service.tolerance, service.patience) = (Duration::from_secs(TTL.unsigned_abs()), PATIENCE);
-    service.revoke().await?;
+    let lease = service.lease()?;
+    within(REQUEST_TIMEOUT, service.etcd.0.lease_revoke(lease)).await.context("revoke failed")?;
     timeline.mark(NET, REVOKE);
-    writeln!(stdout(), "somebody revokes the lease")?;
-    let again = || broken("it is not registered again", "what your code does with each response");
-    service.until(|seen| seen.entry.is_some() && seen.says, again).await?;
+    say!("somebody revokes the lease")?;
+    if !service.until(Service::is_registered).await? {
+        return broken("it is not registered again", "what your code does with each response");
+    }
     service.check_ttl().await?;
     held("registered over a restart; not registered, and knew it; registered again")
 }
 
 /// The answer that is tried, and what it says.
 struct Service {
-    client: Client,
-    timeline: Timeline,
+    etcd: Etcd,
+    picture: Timeline,
     task: JoinHandle<Result<()>>,
     /// Whether it says that it is registered.
-    says: watch::Receiver<bool>,
+    says: Rc<Cell<bool>>,
     /// For how long it says so, and is not registered.
     wrong: Stopwatch,
     /// For how long it may say so.
@@ -268,79 +238,67 @@ struct Service {
     /// How long it may take until what has to be so is seen.
     patience: Duration,
     /// The entry, as etcd has said last.
-    entry: Option<Entry>,
-    /// How often that has changed.
-    puts: usize,
-}
-
-/// The revisions at which an entry was created and put, and its lease.
-#[derive(Clone, Copy, PartialEq)]
-struct Entry {
-    created: i64,
-    put: i64,
-    lease: i64,
-}
-
-/// What is so at one moment.
-struct Seen {
-    entry: Option<Entry>,
+    entry: Option<KeyValue>,
+    /// Whether the control was there then.
     control: bool,
-    says: bool,
 }
 
 impl Service {
-    /// Compares what the service says with what etcd says, until this is seen. If that takes
-    /// too long, it ends as `overdue` says.
-    async fn until(
-        &mut self,
-        done: impl Fn(&Seen) -> bool,
-        overdue: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
+    /// Compares what the service says with what etcd says, until this is seen. Returns `false` if that takes
+    /// too long.
+    async fn until(&mut self, done: impl Fn(&Service) -> bool) -> Result<bool> {
         let deadline = Instant::now() + self.patience;
         loop {
-            let seen = self.look().await?;
+            self.look().await?;
             check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
-            self.puts += usize::from(seen.entry != self.entry);
-            self.entry = seen.entry;
-            self.timeline.note("etcd says", if seen.entry.is_some() { IS } else { IS_NOT });
-            let wrong = seen.says && seen.entry.is_none();
+            let wrong = self.says.get() && self.entry.is_none();
             if let Some(time) = self.wrong.too_long(wrong, self.tolerance, WRONG_LIMIT) {
                 let time =
                     if time < WRONG_LIMIT { "a moment".to_owned() } else { format!("{time:.1?}") };
+                let what = "it said that it was registered, and etcd said that it was not";
                 return broken(
-                    format!(
-                        "for {time} it said that it was registered, and etcd said that it was \
-                         not"
-                    ),
+                    format!("for {time} {what}"),
                     "how your code would learn that a renewal has not taken place",
                 );
             }
-            if !wrong && done(&seen) {
-                return Ok(());
-            }
-            if !wrong && Instant::now() > deadline {
-                return overdue();
+            let is_done = !wrong && done(self);
+            if is_done || !wrong && Instant::now() > deadline {
+                return Ok(is_done);
             }
             sleep(LOOK).await;
         }
     }
 
-    async fn look(&mut self) -> Result<Seen> {
-        let all = GetOptions::new().with_all_keys();
-        let found =
-            within(REQUEST_TIMEOUT, self.client.get("", Some(all))).await.context("get failed")?;
-        let find = |key: &str| found.kvs().iter().find(|kv| kv.key() == key.as_bytes());
-        let entry = find(KEY).map(|kv| Entry {
-            created: kv.create_revision(),
-            put: kv.mod_revision(),
-            lease: kv.lease(),
-        });
-        Ok(Seen { entry, control: find(CONTROL).is_some(), says: *self.says.borrow() })
+    /// Compares for so long.
+    async fn watch(&mut self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            sleep(LOOK).await;
+            self.until(|_| true).await?;
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        let found = self.etcd.get_all("").await?;
+        let find = |key: &str| found.iter().find(|kv| kv.key() == key.as_bytes()).cloned();
+        (self.entry, self.control) = (find(KEY), find(CONTROL).is_some());
+        self.picture.note("etcd says", if self.entry.is_some() { IS } else { IS_NOT });
+        Ok(())
+    }
+
+    /// Returns a number of the entry, as etcd has said last.
+    fn entry(&self, number: fn(&KeyValue) -> i64) -> i64 {
+        self.entry.as_ref().map_or(0, number)
+    }
+
+    fn is_registered(&self) -> bool {
+        self.says.get() && self.entry.is_some()
     }
 
     /// Returns the lease of the entry.
     fn lease(&self) -> Result<i64> {
-        match self.entry.map_or(0, |entry| entry.lease) {
+        match self.entry(KeyValue::lease) {
             0 => broken("the entry is on no lease", "each put, also the one after a loss"),
             lease => Ok(lease),
         }
@@ -348,29 +306,12 @@ impl Service {
 
     /// Checks that the lease of the entry was granted with the TTL that `stay` was asked for.
     async fn check_ttl(&mut self) -> Result<()> {
-        let granted = self.client.lease_time_to_live(self.lease()?, None);
-        let granted = within(REQUEST_TIMEOUT, granted).await.context("no TTL")?.granted_ttl();
-        // 0 if etcd does not have the lease any more.
-        if granted != TTL && granted > 0 {
-            return broken(
-                format!("the entry is on a lease of {granted} s, and it was to be {TTL} s"),
+        match self.etcd.granted_ttl(self.lease()?).await? {
+            None | Some(TTL) => Ok(()),
+            Some(other) => broken(
+                format!("the entry is on a lease of {other} s, and it was to be {TTL} s"),
                 "the TTL that your code asks for",
-            );
+            ),
         }
-        Ok(())
-    }
-
-    /// Ends the lease of the entry.
-    async fn revoke(&mut self) -> Result<()> {
-        let lease = self.lease()?;
-        within(REQUEST_TIMEOUT, self.client.lease_revoke(lease)).await.context("revoke failed")?;
-        Ok(())
-    }
-
-    async fn put_control(&mut self, ttl: i64) -> Result<()> {
-        let lease = within(REQUEST_TIMEOUT, self.client.lease_grant(ttl, None)).await?;
-        let on_lease = PutOptions::new().with_lease(lease.id());
-        within(REQUEST_TIMEOUT, self.client.put(CONTROL, "", Some(on_lease))).await?;
-        Ok(())
     }
 }
