@@ -99,6 +99,16 @@ impl Etcd {
         Ok(())
     }
 
+    /// Compacts the history, so that it begins with the newest revision.
+    pub async fn compact(&mut self) -> Result<()> {
+        // The header has the newest revision, whether there is such a key or not.
+        let get = within(REQUEST_TIMEOUT, self.0.get("any", None)).await.context("get failed")?;
+        let newest = get.header().context("no header")?.revision();
+        let compact = within(REQUEST_TIMEOUT, self.0.compact(newest, None)).await;
+        compact.context("compact failed")?;
+        Ok(())
+    }
+
     /// Returns all changes of keys with this prefix, from a revision until now. Ends with a change of its own,
     /// which it does not return.
     pub async fn history(&mut self, prefix: &str, from: i64) -> Result<Vec<Change>> {

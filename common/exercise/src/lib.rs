@@ -17,6 +17,7 @@ mod scene;
 mod sent;
 mod stage;
 mod verdict;
+mod watcher;
 mod wire;
 
 pub use course::{COURSE, Exercise, root};
@@ -31,6 +32,7 @@ pub use stage::{Fault, Played, still_waits};
 pub use verdict::{
     Stages, Stopwatch, Verdict, broken, check_running, counted_round, gave_up, held, round,
 };
+pub use watcher::{FAULTS_AT_RETURN, SHOW_LIMIT, Watcher};
 pub use wire::{PausedRequest, PausedResponse, Wire, connect_by_wire_to};
 
 /// Prints a line of an experiment. It is an error if nobody reads it.

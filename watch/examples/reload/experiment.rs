@@ -4,20 +4,16 @@
 //! Repair `yours.rs`, not this file.
 
 use std::cell::Cell;
-use std::io::{Write, stdout};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, within};
+use anyhow::{Result, ensure};
 use etcd_client::Client;
-use etcd_server::{Proxy, Server};
+use etcd_server::Server;
 use exercise::{
-    BoxFuture, Scene, Sent, Sign, Stages, Timeline, Verdict, blocking, broken, check_running,
-    connect_by_wire_to, connect_to, held,
+    BoxFuture, Etcd, FAULTS_AT_RETURN, SHOW_LIMIT, Scene, Sign, Stages, Timeline, Verdict, Watcher,
+    blocking, broken, held, say,
 };
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 /// The function that is tried.
@@ -35,187 +31,143 @@ const COMPACTED: Sign = Sign('▼', 'v', "the history is compacted");
 const NEWEST: Sign = Sign('█', '#', "has the newest value");
 const OLDER: Sign = Sign('░', '.', "has an older one");
 
-/// How long a newer value may wait. An event from the past takes a tenth of a second.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How long an older value may take to follow a newer one, if the program asks for it.
-const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 /// How long the program may take to read what has reached it.
 const READING: Duration = Duration::from_millis(50);
 
 pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
-    let mut server = blocking(Server::start).await?;
-    let link = Proxy::to(server.address())?;
-    let picture = Picture { timeline: scene.timeline.clone(), newest: Rc::new(Cell::new(1)) };
-    picture.timeline.note("etcd", NETWORK);
-    let client = connect_to(server.address()).await?;
-    let mut store = Store { client, version: 1, before: 1, picture: picture.clone() };
+    let server = blocking(Server::start).await?;
+    let (address, timeline) = (server.address(), scene.timeline);
+    timeline.note("etcd", NETWORK);
+    let newest = Rc::new(Cell::new(1));
+    let (etcd, version) = (Etcd::of(&server).await?, Rc::clone(&newest));
+    let mut store = Store { etcd, version, before: 1, timeline: timeline.clone() };
     let mut stages = Stages::of(10);
-    store.put(OTHER, "other").await?;
-    store.put(KEY, "v1").await?;
+    store.etcd.put(OTHER, "other").await?;
+    store.etcd.put(KEY, "v1").await?;
 
-    let (mut client, mut wire) = connect_by_wire_to(link.address()).await?;
-    let (sent, (applied, values)) = (wire.sent(), watch::channel(Vec::new()));
-    let apply = Box::new(move |value: &str| {
-        let version = value.strip_prefix('v').and_then(|version| version.parse().ok());
-        let by_event = sent.last_is("Watch");
-        picture.has(version);
-        let value = value.to_owned();
-        applied.send_modify(|values| values.push(Applied { value, version, by_event }));
-    });
-    let task = spawn_local(async move { follow(&mut client, KEY, apply).await });
-    let mut follower = Follower { task, values, sent: wire.sent() };
+    let picture = timeline.clone();
+    let mut program = Watcher::start(server, |mut client, sent, show| {
+        let apply = Box::new(move |value: &str| {
+            let version = value.strip_prefix('v').and_then(|version| version.parse().ok());
+            picture.note("program", if version == Some(newest.get()) { NEWEST } else { OLDER });
+            let value = value.to_owned();
+            show(Applied { value, version, by_event: sent.last_is("Watch") });
+        });
+        async move { follow(&mut client, KEY, apply).await }
+    })
+    .await?;
 
     // The response is on its way while the value changes.
-    let response = wire.response(1).await;
+    let response = program.wire.response(1).await;
     ensure!(response.is_some(), "follow has asked etcd for nothing, so nothing was tried");
     let two = store.change_twice().await?;
-    writeln!(stdout(), "{two} are put when etcd has responded to the first request")?;
+    say!("{two} are put when etcd has responded to the first request")?;
     drop(response);
-    wire.open();
-    let arrived = follower.arrives(&store).await;
+    program.wire.open();
+    let is_there = store.arrives(&mut program).await;
     // Nobody else watches anything here.
-    let (address, sent) = (server.address(), "etcd_debugging_mvcc_events_total ");
-    let sent = blocking(move || etcd_server::metric(address, |line| line.starts_with(sent)));
-    let (sent, ()) = tokio::join!(sent, sleep(WAIT_FOR_OLDER));
-    let gap = match sent? {
+    let events = |line: &str| line.starts_with("etcd_debugging_mvcc_events_total ");
+    let gap = match blocking(move || etcd_server::metric(address, events)).await? {
         0 => "what happens between your get and the beginning of your watch",
         _ => "what your code does with each event that etcd sends",
     };
-    follower.check_arrival(arrived, &store, gap).await?;
+    store.judge(&mut program, is_there, gap).await?;
     stages.pass()?;
-    follower.check_live(&mut store).await?;
-    follower.sent.check_silent(&link).await?;
+    store.check_live(&mut program).await?;
+    program.sent.check_silent(&program.link).await?;
     stages.pass()?;
 
-    server.kill()?;
-    scene.timeline.mark("etcd", RESTART);
-    follower.sent.check_pauses().await?;
-    wire.pause();
-    server = blocking(move || server.restart().map(|()| server)).await?;
-    // The first request of the old client could use the connection that is gone.
-    store.client = connect_to(server.address()).await?;
+    timeline.mark("etcd", RESTART);
+    program = program.restart(&mut store.etcd).await?;
     let two = store.change_twice().await?;
-    writeln!(
-        stdout(),
+    say!(
         "the server is restarted, {two} are put before you are back, and your next request is lost"
     )?;
-    wire.lose(1).await?;
+    program.wire.lose(1).await?;
     let end = "what happens between the end of your stream and your next watch";
-    follower.check(&store, end).await?;
+    store.check(&mut program, end).await?;
     stages.pass()?;
 
     // The connection ends between `created` and the first event of the past. That comes up to 0.1 s
     // later, so one attempt may be too late.
     for _ in 0..3 {
-        wire.pause();
-        link.disconnect();
-        scene.timeline.mark("etcd", LOST);
+        program.disconnect();
+        timeline.mark("etcd", LOST);
         let two = store.change_twice().await?;
-        writeln!(
-            stdout(),
-            "the connection is lost, {two} are put, and it is lost again after created"
-        )?;
-        let confirmed = timeout(PATIENCE, wire.response_to("Watch")).await;
-        link.pause_responses();
+        say!("the connection is lost, {two} are put, and it is lost again after created")?;
+        let confirmed = timeout(SHOW_LIMIT, program.wire.response_to("Watch")).await;
+        program.link.pause_responses();
         drop(confirmed);
         sleep(READING).await;
-        link.disconnect();
-        wire.open();
-        follower.check(&store, "when your code may go on from a later revision").await?;
+        program.link.disconnect();
+        program.wire.open();
+        store.check(&mut program, "when your code may go on from a later revision").await?;
         stages.pass()?;
     }
 
-    // Then the history is compacted as well, and the value changes right after the program's first or second
-    // request, or the second one is lost, or nothing else happens.
-    for (nth, is_lost) in [(1, false), (2, false), (2, true), (0, false)] {
+    // Then the history is compacted as well.
+    for fault in FAULTS_AT_RETURN {
         store.change().await?;
         let one = store.newest();
-        follower.arrives(&store).await; // as an event, so that it knows where to go on
-        wire.pause();
-        link.disconnect();
-        scene.timeline.mark("etcd", LOST);
+        store.arrives(&mut program).await; // as an event, so that it knows where to go on
+        program.disconnect();
+        timeline.mark("etcd", LOST);
         let two = store.change_twice().await?;
         store.compact().await?;
-        scene.timeline.mark("etcd", COMPACTED);
-        writeln!(
-            stdout(),
-            "{one} is put, the connection is lost, {two} are put, and the history is compacted"
-        )?;
-        if is_lost {
-            writeln!(stdout(), "your request {nth} after that is lost")?;
-            wire.lose(nth).await?;
-        } else if nth > 0 {
-            // The program may send fewer requests.
-            let response = timeout(REQUEST_TIMEOUT, wire.response(nth)).await.ok().flatten();
-            if response.is_some() {
-                store.change_at_once().await?;
-                let one = store.newest();
-                writeln!(stdout(), "{one} is put when etcd has responded to your request {nth}")?;
-            }
-        }
-        wire.open();
+        timeline.mark("etcd", COMPACTED);
+        say!("{one} is put, the connection is lost, {two} are put, and the history is compacted")?;
+        let change = async || {
+            store.change_at_once().await?;
+            Ok(format!("{} is put", store.newest()))
+        };
+        program.come_back(fault, change).await?;
         let look = "what etcd tells you on a stream, apart from events, and what you do then";
-        follower.check(&store, look).await?;
+        store.check(&mut program, look).await?;
         stages.pass()?;
     }
     // If it has not found a revision to watch from, it asks again and again.
-    follower.sent.check_quiet().await?;
-    follower.check_live(&mut store).await?;
+    program.sent.check_quiet().await?;
+    store.check_live(&mut program).await?;
     held("the newest value was applied each time, and nothing twice")
 }
 
 /// The value in etcd: v1, v2 and so on.
 struct Store {
-    client: Client,
-    version: usize,
+    etcd: Etcd,
+    version: Rc<Cell<usize>>,
     /// The version before the last change or pair of changes.
     before: usize,
-    picture: Picture,
-}
-
-/// Draws whether the program has the newest value.
-#[derive(Clone)]
-struct Picture {
     timeline: Timeline,
-    newest: Rc<Cell<usize>>,
 }
 
-impl Picture {
-    fn is_put(&self, version: usize) {
-        self.newest.set(version);
-        self.timeline.mark("etcd", PUT);
-        self.timeline.note("program", OLDER);
-    }
-
-    fn has(&self, version: Option<usize>) {
-        let is_newest = version == Some(self.newest.get());
-        self.timeline.note("program", if is_newest { NEWEST } else { OLDER });
-    }
+/// What the program has applied.
+#[derive(Clone)]
+struct Applied {
+    value: String,
+    /// 2 for v2. Another key has no such values.
+    version: Option<usize>,
+    /// Whether the last request before it was for a watch, and not for a get.
+    by_event: bool,
 }
 
 impl Store {
     fn newest(&self) -> String {
-        format!("v{}", self.version)
+        format!("v{}", self.version.get())
     }
 
     /// Puts the next value. Before and after it, another key changes.
     async fn change(&mut self) -> Result<()> {
-        self.put(OTHER, "other").await?;
+        self.etcd.put(OTHER, "other").await?;
         self.change_at_once().await
     }
 
     /// Puts the next value with the store's next revision. After it, another key changes.
     async fn change_at_once(&mut self) -> Result<()> {
-        self.before = self.version;
-        self.version += 1;
-        self.picture.is_put(self.version);
-        let value = self.newest();
-        self.put(KEY, &value).await?;
-        self.put(OTHER, "other").await
-    }
-
-    async fn put(&mut self, key: &str, value: &str) -> Result<()> {
-        within(REQUEST_TIMEOUT, self.client.put(key, value, None)).await.context("put failed")?;
+        self.before = self.version.replace(self.version.get() + 1);
+        self.timeline.mark("etcd", PUT);
+        self.timeline.note("program", OLDER);
+        self.etcd.put(KEY, &self.newest()).await?;
+        self.etcd.put(OTHER, "other").await?;
         Ok(())
     }
 
@@ -231,78 +183,55 @@ impl Store {
     /// Compacts all history. It begins then with a change of the other key, and not the first one after
     /// that of the newest value.
     async fn compact(&mut self) -> Result<()> {
-        self.put(OTHER, "other").await?;
-        let found =
-            within(REQUEST_TIMEOUT, self.client.get(KEY, None)).await.context("get failed")?;
-        let now = found.header().context("no header")?.revision();
-        within(REQUEST_TIMEOUT, self.client.compact(now, None)).await.context("compact failed")?;
-        Ok(())
+        self.etcd.put(OTHER, "other").await?;
+        self.etcd.compact().await
     }
-}
 
-/// The answer that is tried, and what it has applied.
-struct Follower {
-    task: JoinHandle<Result<()>>,
-    values: watch::Receiver<Vec<Applied>>,
-    sent: Sent,
-}
-
-#[derive(Clone)]
-struct Applied {
-    value: String,
-    /// 2 for v2. Another key has no such values.
-    version: Option<usize>,
-    /// Whether the last request before it was for a watch, and not for a get.
-    by_event: bool,
-}
-
-impl Follower {
     /// Checks that a change is seen while nothing else happens.
-    async fn check_live(&mut self, store: &mut Store) -> Result<()> {
-        store.change().await?;
-        writeln!(stdout(), "{} is put while nothing else happens", store.newest())?;
-        self.check(store, "what your code does with an event").await
+    async fn check_live(&mut self, program: &mut Watcher<Applied>) -> Result<()> {
+        self.change().await?;
+        say!("{} is put while nothing else happens", self.newest())?;
+        self.check(program, "what your code does with an event").await
     }
 
     /// Waits until the newest value is applied. Returns whether it is.
-    async fn arrives(&mut self, store: &Store) -> bool {
-        let newest = Some(store.version);
-        let arrives =
-            self.values.wait_for(|values| values.last().is_some_and(|last| last.version == newest));
-        timeout(PATIENCE, arrives).await.is_ok_and(|found| found.is_ok())
+    async fn arrives(&self, program: &mut Watcher<Applied>) -> bool {
+        program.shows(|applied| applied.version == Some(self.version.get())).await
     }
 
-    /// Checks that the newest value is applied. Returns *broken* if it is not, or if something was applied
-    /// that is not newer than what was there.
-    async fn check(&mut self, store: &Store, look: &'static str) -> Result<()> {
-        let arrived = self.arrives(store).await;
-        sleep(WAIT_FOR_OLDER).await;
-        self.check_arrival(arrived, store, look).await
+    async fn check(&self, program: &mut Watcher<Applied>, look: &'static str) -> Result<()> {
+        let is_there = self.arrives(program).await;
+        self.judge(program, is_there, look).await
     }
 
-    async fn check_arrival(
-        &mut self,
-        arrived: bool,
-        store: &Store,
+    /// Returns *broken* if the newest value was not applied, or if something was applied that is not newer
+    /// than what was there.
+    async fn judge(
+        &self,
+        program: &mut Watcher<Applied>,
+        is_there: bool,
         look: &'static str,
     ) -> Result<()> {
-        let values = self.values.borrow().clone();
+        let values = program.shown().await;
         check_order(&values)?;
-        check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
-        if !arrived {
-            let last = values.last().and_then(|last| last.version);
-            let look = match last > Some(store.before) {
+        program.check_running().await?;
+        if is_there {
+            return Ok(());
+        }
+        let last = values.last().and_then(|last| last.version);
+        let has = last.map_or("nothing".to_owned(), |version| format!("v{version}"));
+        let newest = self.newest();
+        broken(
+            format!(
+                "a change was missed: etcd has had {newest} for {SHOW_LIMIT:?}, the program has {has}"
+            ),
+            match last > Some(self.before) {
                 true => {
                     "how many events a response can have, and which of them your code leaves out"
                 }
                 false => look,
-            };
-            let has = last.map_or("nothing".to_owned(), |version| format!("v{version}"));
-            let newest = store.newest();
-            let what = format!("etcd has had {newest} for {PATIENCE:?}, the program has {has}");
-            return broken(format!("a change was missed: {what}"), look);
-        }
-        Ok(())
+            },
+        )
     }
 }
 

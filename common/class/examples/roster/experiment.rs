@@ -4,20 +4,14 @@
 //! Repair `yours.rs`, not this file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Write, stdout};
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, within};
-use etcd_client::{Client, DeleteOptions};
-use etcd_server::{Proxy, Server};
+use anyhow::{Result, ensure};
+use etcd_client::Client;
+use etcd_server::Server;
 use exercise::{
-    BoxFuture, Scene, Sent, Stages, Steps, Verdict, blocking, broken, check_running,
-    connect_by_wire_to, connect_to, held,
+    BoxFuture, Etcd, FAULTS_AT_RETURN, SHOW_LIMIT, Scene, Stages, Steps, Verdict, Watcher,
+    blocking, broken, held, say,
 };
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{sleep, timeout};
 
 type Board = BTreeMap<String, String>;
 
@@ -37,39 +31,32 @@ const WORKS: &str = "ben";
 const COME_AND_GO: [&str; 12] =
     ["carla", "david", "emma", "finn", "gina", "henry", "ida", "jan", "kim", "lena", "max", "nora"];
 
-/// How long a change may take until it is on the board. An event from the past takes a tenth of a second.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How long something older may take to follow what is new.
-const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
-
 pub async fn run(scene: Scene, show: Show) -> Result<Verdict> {
-    let mut server = blocking(Server::start).await?;
-    let link = Proxy::to(server.address())?;
-    let client = connect_to(server.address()).await?;
+    let server = blocking(Server::start).await?;
+    let etcd = Etcd::of(&server).await?;
     // With 3 the first number of two digits comes while nothing else happens. As text, 12 comes before 9.
-    let mut class = Class { client, board: Board::new(), number: 3, came: 0 };
+    let mut class = Class { etcd, board: Board::new(), number: 3, came: 0 };
     for name in [STAYS, WORKS, COME_AND_GO[0]] {
         class.put(name).await?;
     }
-    class.put_other().await?;
+    class.etcd.put(OTHER, "0").await?;
     let mut stages = Stages::of(8);
 
-    let (mut client, mut wire) = connect_by_wire_to(link.address()).await?;
-    let (drawn, boards) = watch::channel(Vec::new());
-    let draw =
-        Box::new(move |board: &Board| drawn.send_modify(|boards| boards.push(board.clone())));
-    let task = spawn_local(async move { show(&mut client, CLASS, draw).await });
-    let mut screen = Screen { task, boards, sent: wire.sent() };
+    let mut screen = Watcher::start(server, |mut client, _, drawn| {
+        let draw = Box::new(move |board: &Board| drawn(board.clone()));
+        async move { show(&mut client, CLASS, draw).await }
+    })
+    .await?;
 
     // The response is on its way while the class changes.
-    let response = wire.response(1).await;
+    let response = screen.wire.response(1).await;
     ensure!(response.is_some(), "show has asked etcd for nothing, so nothing was tried");
     let change = class.change().await?;
-    writeln!(stdout(), "{change}, when etcd has responded to the first request")?;
+    say!("{change}, when etcd has responded to the first request")?;
     drop(response);
-    wire.open();
+    screen.wire.open();
     let gap = "what happens between your list and the beginning of your watch";
-    if let Err(verdict) = screen.check(&class, gap).await {
+    if let Err(verdict) = class.check(&mut screen, gap).await {
         let mut steps = Steps::default();
         for (index, request) in screen.sent.first(2).iter().enumerate() {
             let is_get = request == "Range";
@@ -81,73 +68,54 @@ pub async fn run(scene: Scene, show: Show) -> Result<Verdict> {
         scene.show(steps);
         // Or does it miss every change?
         class.change().await?;
-        if !screen.shows_newcomer(&class).await {
+        let newcomer = format!("{CLASS}{}", COME_AND_GO[class.came]);
+        if !screen.shows(|board| board.contains_key(&newcomer)).await {
             let look = "which keys your watch is about, and what it does with an event";
-            screen.check(&class, look).await?;
+            class.check(&mut screen, look).await?;
         }
         return Err(verdict);
     }
     stages.pass()?;
 
     let change = class.change().await?;
-    writeln!(stdout(), "{change}, while nothing else happens")?;
-    screen.check(&class, "what your code does with an event").await?;
-    screen.sent.check_silent(&link).await?;
+    say!("{change}, while nothing else happens")?;
+    class.check(&mut screen, "what your code does with an event").await?;
+    screen.sent.check_silent(&screen.link).await?;
     stages.pass()?;
 
-    server.kill()?;
-    screen.sent.check_pauses().await?;
-    wire.pause();
-    server = blocking(move || server.restart().map(|()| server)).await?;
-    // The first request of the old client could use the connection that is gone.
-    class.client = connect_to(server.address()).await?;
+    screen = screen.restart(&mut class.etcd).await?;
     let change = class.change().await?;
-    writeln!(
-        stdout(),
-        "the server is restarted; {change} before you are back, and your next request is lost"
-    )?;
-    wire.lose(1).await?;
-    screen.check(&class, "what your code does when its stream or a request has ended").await?;
+    say!("the server is restarted; {change} before you are back, and your next request is lost")?;
+    screen.wire.lose(1).await?;
+    let look = "what your code does when its stream or a request has ended";
+    class.check(&mut screen, look).await?;
     stages.pass()?;
 
-    // The history is compacted as well, and then once more right after the first or second request, or the
-    // second one is lost, or nothing else happens.
-    for (nth, is_lost) in [(1, false), (2, false), (2, true), (0, false)] {
-        wire.pause();
-        link.disconnect();
-        let change = class.change().await?;
-        class.compact().await?;
-        writeln!(stdout(), "the connection is lost, {change}, and the history is compacted")?;
-        if is_lost {
-            writeln!(stdout(), "your request {nth} after that is lost")?;
-            wire.lose(nth).await?;
-        } else if nth > 0 {
-            // The board may send fewer requests.
-            let response = timeout(REQUEST_TIMEOUT, wire.response(nth)).await.ok().flatten();
-            if response.is_some() {
-                let change = class.change().await?;
-                class.compact().await?;
-                let when = format!("when etcd has responded to your request {nth}");
-                writeln!(stdout(), "{change}, and it is compacted, {when}")?;
-            }
-        }
-        wire.open();
-        screen.check(&class, "what etcd tells you on a stream, apart from events").await?;
+    // The history is compacted as well, and after another change once more.
+    for fault in FAULTS_AT_RETURN {
+        screen.disconnect();
+        let change = class.change_and_compact().await?;
+        say!("the connection is lost, {change}, and the history is compacted")?;
+        let again =
+            async || Ok(format!("{}, and it is compacted,", class.change_and_compact().await?));
+        screen.come_back(fault, again).await?;
+        class.check(&mut screen, "what etcd tells you on a stream, apart from events").await?;
         stages.pass()?;
     }
     // If it has not found a revision to watch from, it asks again and again.
     screen.sent.check_quiet().await?;
 
-    class.end().await?;
-    writeln!(stdout(), "the class is over: all its keys are deleted in one request")?;
-    screen.check(&class, "what your code does with an event").await?;
+    class.etcd.delete_all(CLASS).await?;
+    class.board.clear();
+    say!("the class is over: all its keys are deleted in one request")?;
+    class.check(&mut screen, "what your code does with an event").await?;
     stages.pass()?;
     held("the board was always what etcd had")
 }
 
 /// The class in etcd, and the board as it should be.
 struct Class {
-    client: Client,
+    etcd: Etcd,
     board: Board,
     /// The last number of somebody. All numbers grow.
     number: usize,
@@ -161,94 +129,59 @@ impl Class {
         let goes = COME_AND_GO[self.came];
         self.came += 1;
         let comes = COME_AND_GO[self.came];
-        self.put_other().await?;
-        self.put(comes).await?;
-        self.put(WORKS).await?;
-        self.put(WORKS).await?;
+        self.etcd.put(OTHER, "0").await?;
+        for name in [comes, WORKS, WORKS] {
+            self.put(name).await?;
+        }
         let key = format!("{CLASS}{goes}");
-        within(REQUEST_TIMEOUT, self.client.delete(&*key, None)).await.context("delete failed")?;
+        self.etcd.delete(&key).await?;
         self.board.remove(&key);
-        self.put_other().await?;
+        self.etcd.put(OTHER, "0").await?;
         Ok(format!("{comes} comes, {goes} goes"))
+    }
+
+    /// The history begins then with a change of another key, and not the first one after the last change of
+    /// the class.
+    async fn change_and_compact(&mut self) -> Result<String> {
+        let change = self.change().await?;
+        self.etcd.compact().await?;
+        Ok(change)
     }
 
     async fn put(&mut self, name: &str) -> Result<()> {
         self.number += 1;
         let (key, number) = (format!("{CLASS}{name}"), self.number.to_string());
-        within(REQUEST_TIMEOUT, self.client.put(&*key, &*number, None))
-            .await
-            .context("put failed")?;
+        self.etcd.put(&key, &number).await?;
         self.board.insert(key, number);
         Ok(())
     }
 
-    async fn put_other(&mut self) -> Result<()> {
-        within(REQUEST_TIMEOUT, self.client.put(OTHER, "0", None)).await.context("put failed")?;
-        Ok(())
-    }
-
-    /// Compacts all history. It begins then with a change of another key, and not the first one after the
-    /// last change of the class.
-    async fn compact(&mut self) -> Result<()> {
-        let found =
-            within(REQUEST_TIMEOUT, self.client.get(OTHER, None)).await.context("get failed")?;
-        let now = found.header().context("no header")?.revision();
-        within(REQUEST_TIMEOUT, self.client.compact(now, None)).await.context("compact failed")?;
-        Ok(())
-    }
-
-    async fn end(&mut self) -> Result<()> {
-        let all = DeleteOptions::new().with_prefix();
-        let delete = self.client.delete(CLASS, Some(all));
-        within(REQUEST_TIMEOUT, delete).await.context("delete failed")?;
-        self.board.clear();
-        Ok(())
-    }
-}
-
-/// The answer that is tried, and all boards that it has drawn.
-struct Screen {
-    task: JoinHandle<Result<()>>,
-    boards: watch::Receiver<Vec<Board>>,
-    sent: Sent,
-}
-
-impl Screen {
-    /// Waits until who came last is on the board. Returns whether that is so.
-    async fn shows_newcomer(&mut self, class: &Class) -> bool {
-        let key = format!("{CLASS}{}", COME_AND_GO[class.came]);
-        let last_has_it = |boards: &Vec<Board>| boards.last().is_some_and(|b| b.contains_key(&key));
-        timeout(PATIENCE, self.boards.wait_for(last_has_it)).await.is_ok_and(|seen| seen.is_ok())
-    }
-
     /// Checks that the board is soon what etcd has, and that each board before was one of etcd's, too.
-    async fn check(&mut self, class: &Class, look: &'static str) -> Result<()> {
-        let arrives = self.boards.wait_for(|boards| boards.last() == Some(&class.board));
-        let _ = timeout(PATIENCE, arrives).await; // what has not come is found below
-        sleep(WAIT_FOR_OLDER).await;
-        let boards = self.boards.borrow().clone();
-        check_order(&boards, class.board.is_empty())?;
-        check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
+    async fn check(&self, screen: &mut Watcher<Board>, look: &'static str) -> Result<()> {
+        screen.shows(|board| *board == self.board).await; // what has not come is found below
+        let boards = screen.shown().await;
+        check_order(&boards, self.board.is_empty())?;
+        screen.check_running().await?;
 
         let Some(last) = boards.last() else {
             return broken(
-                format!("nothing was drawn within {PATIENCE:?}"),
+                format!("nothing was drawn within {SHOW_LIMIT:?}"),
                 "what your code draws",
             );
         };
-        let missed = format!("a change was missed: {PATIENCE:?} later");
-        if let Some(key) = class.board.keys().find(|key| !last.contains_key(*key)) {
+        let missed = format!("a change was missed: {SHOW_LIMIT:?} later");
+        if let Some(key) = self.board.keys().find(|key| !last.contains_key(*key)) {
             return broken(format!("{missed} {} is not on the board", name(key)), look);
         }
-        if let Some((key, number)) = class.board.iter().find(|(key, now)| last[*key] != **now) {
+        if let Some((key, number)) = self.board.iter().find(|(key, now)| last[*key] != **now) {
             let what = format!("{missed} {} has {number}, the board has {}", name(key), last[key]);
             return broken(
                 what,
                 "how many events a response can have, and what your code does with each",
             );
         }
-        if let Some(key) = last.keys().find(|key| !class.board.contains_key(*key)) {
-            let what = format!("{} has gone, and is on the board {PATIENCE:?} later", name(key));
+        if let Some(key) = last.keys().find(|key| !self.board.contains_key(*key)) {
+            let what = format!("{} has gone, and is on the board {SHOW_LIMIT:?} later", name(key));
             return broken(
                 what,
                 "what takes somebody off your board, and the revision from which you watch",

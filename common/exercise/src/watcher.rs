@@ -1,0 +1,110 @@
+use std::time::Duration;
+
+use anyhow::Result;
+use common::REQUEST_TIMEOUT;
+use etcd_client::Client;
+use etcd_server::{Proxy, Server};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{sleep, timeout};
+
+use crate::etcd::Etcd;
+use crate::say;
+use crate::sent::Sent;
+use crate::stage::Fault;
+use crate::verdict::check_running;
+use crate::wire::{Wire, connect_by_wire_to};
+
+/// How long a change may take until the program shows it: 3 s. An event from the past takes a tenth of a second.
+pub const SHOW_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long something older may take to follow what is new.
+const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
+
+/// What disturbs a program that begins again because the history was compacted: a fault at its first or second
+/// request, or nothing.
+pub const FAULTS_AT_RETURN: [Option<(Fault, usize)>; 4] =
+    [Some((Fault::Overtaken, 1)), Some((Fault::Overtaken, 2)), Some((Fault::RequestLost, 2)), None];
+
+/// A program that watches for ever, what is between it and its etcd, and all that it has shown.
+pub struct Watcher<T> {
+    pub link: Proxy,
+    pub wire: Wire,
+    pub sent: Sent,
+    server: Server,
+    task: JoinHandle<Result<()>>,
+    shown: watch::Receiver<Vec<T>>,
+}
+
+impl<T: Clone + 'static> Watcher<T> {
+    /// Starts a program. It gets a client, whose requests are paused, and the function that shows something.
+    pub async fn start<F: Future<Output = Result<()>> + 'static>(
+        server: Server,
+        program: impl FnOnce(Client, Sent, Box<dyn Fn(T)>) -> F,
+    ) -> Result<Watcher<T>> {
+        let link = Proxy::to(server.address())?;
+        let (client, wire) = connect_by_wire_to(link.address()).await?;
+        let (sent, (sender, shown)) = (wire.sent(), watch::channel(Vec::new()));
+        let show = Box::new(move |new| sender.send_modify(|shown| shown.push(new)));
+        let task = spawn_local(program(client, sent.clone(), show));
+        Ok(Watcher { link, wire, sent, server, task, shown })
+    }
+
+    /// Waits until the program has shown this last. Returns `false` if that takes more than [`SHOW_LIMIT`].
+    pub async fn shows(&mut self, is_this: impl Fn(&T) -> bool) -> bool {
+        let is_last = |shown: &Vec<T>| shown.last().is_some_and(&is_this);
+        timeout(SHOW_LIMIT, self.shown.wait_for(is_last)).await.is_ok_and(|seen| seen.is_ok())
+    }
+
+    /// Returns all that the program has shown, with what it shows in the next 0.3 s.
+    pub async fn shown(&self) -> Vec<T> {
+        sleep(WAIT_FOR_OLDER).await;
+        self.shown.borrow().clone()
+    }
+
+    /// Returns *broken* if the program has come to an end.
+    pub async fn check_running(&mut self) -> Result<()> {
+        check_running(&mut self.task, "it has come to an end", "what ends your loops").await
+    }
+
+    /// Restarts the server, and pauses the requests. Returns *broken* if the program does not pause between two
+    /// requests while the server is away.
+    pub async fn restart(mut self, etcd: &mut Etcd) -> Result<Watcher<T>> {
+        self.server.kill()?;
+        self.sent.check_pauses().await?;
+        self.wire.pause();
+        self.server = etcd.restart(self.server).await?;
+        Ok(self)
+    }
+
+    /// Loses the connection, and pauses the requests with which the program comes back.
+    pub fn disconnect(&mut self) {
+        self.wire.pause();
+        self.link.disconnect();
+    }
+
+    /// Lets the program come back with this fault at one of its requests, if it sends so many. `change` says
+    /// what it has changed.
+    pub async fn come_back(
+        &mut self,
+        fault: Option<(Fault, usize)>,
+        change: impl AsyncFnOnce() -> Result<String>,
+    ) -> Result<()> {
+        match fault {
+            Some((Fault::RequestLost, nth)) => {
+                say!("your request {nth} after that is lost")?;
+                self.wire.lose(nth).await?;
+            }
+            Some((_, nth)) => {
+                let response = timeout(REQUEST_TIMEOUT, self.wire.response(nth)).await;
+                if let Ok(Some(_response)) = response {
+                    let change = change().await?;
+                    say!("{change} when etcd has responded to your request {nth}")?;
+                }
+            }
+            None => {}
+        }
+        self.wire.open();
+        Ok(())
+    }
+}
