@@ -15,14 +15,15 @@ use crate::stage::Fault;
 use crate::verdict::check_running;
 use crate::wire::{Wire, connect_by_wire_to};
 
-/// How long a change may take until the program shows it: 3 s. An event from the past takes a tenth of a second.
+/// How long a change may take until the program shows it: 3 s. An event from the past takes a tenth
+/// of a second.
 pub const SHOW_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long something older may take to follow what is new.
 const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 
-/// What disturbs a program that begins again because the history was compacted: a fault at its first or second
-/// request, or nothing.
+/// What disturbs a program that begins again because the history was compacted: a fault at its
+/// first or second request, or nothing.
 pub const FAULTS_AT_RETURN: [Option<(Fault, usize)>; 4] =
     [Some((Fault::Overtaken, 1)), Some((Fault::Overtaken, 2)), Some((Fault::RequestLost, 2)), None];
 
@@ -37,7 +38,8 @@ pub struct Watcher<T> {
 }
 
 impl<T: Clone + 'static> Watcher<T> {
-    /// Starts a program. It gets a client, whose requests are paused, and the function that shows something.
+    /// Starts a program. It gets a client, whose requests are paused, and the function that shows
+    /// something.
     pub async fn start<F: Future<Output = Result<()>> + 'static>(
         server: Server,
         program: impl FnOnce(Client, Sent, Box<dyn Fn(T)>) -> F,
@@ -50,7 +52,8 @@ impl<T: Clone + 'static> Watcher<T> {
         Ok(Watcher { link, wire, sent, server, task, shown })
     }
 
-    /// Waits until the program has shown this last. Returns `false` if that takes more than [`SHOW_LIMIT`].
+    /// Waits until the program has shown this last. Returns `false` if that takes more than
+    /// [`SHOW_LIMIT`].
     pub async fn shows(&mut self, is_this: impl Fn(&T) -> bool) -> bool {
         let is_last = |shown: &Vec<T>| shown.last().is_some_and(&is_this);
         timeout(SHOW_LIMIT, self.shown.wait_for(is_last)).await.is_ok_and(|seen| seen.is_ok())
@@ -67,8 +70,8 @@ impl<T: Clone + 'static> Watcher<T> {
         check_running(&mut self.task, "it has come to an end", "what ends your loops").await
     }
 
-    /// Restarts the server, and pauses the requests. Returns *broken* if the program does not pause between two
-    /// requests while the server is away.
+    /// Restarts the server, and pauses the requests. Returns *broken* if the program does not pause
+    /// between two requests while the server is away.
     pub async fn restart(mut self, etcd: &mut Etcd) -> Result<Watcher<T>> {
         self.server.kill()?;
         self.sent.check_pauses().await?;
@@ -83,8 +86,8 @@ impl<T: Clone + 'static> Watcher<T> {
         self.link.disconnect();
     }
 
-    /// Lets the program come back with this fault at one of its requests, if it sends so many. `change` says
-    /// what it has changed.
+    /// Lets the program come back with this fault at one of its requests, if it sends so many.
+    /// `change` says what it has changed.
     pub async fn come_back(
         &mut self,
         fault: Option<(Fault, usize)>,

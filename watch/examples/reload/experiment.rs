@@ -180,8 +180,8 @@ impl Store {
         Ok(format!("{first} and {}", self.newest()))
     }
 
-    /// Compacts all history. It begins then with a change of the other key, and not the first one after
-    /// that of the newest value.
+    /// Compacts all history. It begins then with a change of the other key, and not the first one
+    /// after that of the newest value.
     async fn compact(&mut self) -> Result<()> {
         self.etcd.put(OTHER, "other").await?;
         self.etcd.compact().await
@@ -204,8 +204,8 @@ impl Store {
         self.judge(program, is_there, look).await
     }
 
-    /// Returns *broken* if the newest value was not applied, or if something was applied that is not newer
-    /// than what was there.
+    /// Returns *broken* if the newest value was not applied, or if something was applied that is
+    /// not newer than what was there.
     async fn judge(
         &self,
         program: &mut Watcher<Applied>,

@@ -1,5 +1,5 @@
-//! The experiment of the exercise `roster`: students come and go while the board does not look. Other
-//! keys change too, so that no two revisions are the same by chance.
+//! The experiment of the exercise `roster`: students come and go while the board does not look.
+//! Other keys change too, so that no two revisions are the same by chance.
 //!
 //! Repair `yours.rs`, not this file.
 
@@ -34,7 +34,8 @@ const COME_AND_GO: [&str; 12] =
 pub async fn run(scene: Scene, show: Show) -> Result<Verdict> {
     let server = blocking(Server::start).await?;
     let etcd = Etcd::of(&server).await?;
-    // With 3 the first number of two digits comes while nothing else happens. As text, 12 comes before 9.
+    // With 3 the first number of two digits comes while nothing else happens. As text, 12 comes
+    // before 9.
     let mut class = Class { etcd, board: Board::new(), number: 3, came: 0 };
     for name in [STAYS, WORKS, COME_AND_GO[0]] {
         class.put(name).await?;
@@ -140,8 +141,8 @@ impl Class {
         Ok(format!("{comes} comes, {goes} goes"))
     }
 
-    /// The history begins then with a change of another key, and not the first one after the last change of
-    /// the class.
+    /// The history begins then with a change of another key, and not the first one after the last
+    /// change of the class.
     async fn change_and_compact(&mut self) -> Result<String> {
         let change = self.change().await?;
         self.etcd.compact().await?;
@@ -156,7 +157,8 @@ impl Class {
         Ok(())
     }
 
-    /// Checks that the board is soon what etcd has, and that each board before was one of etcd's, too.
+    /// Checks that the board is soon what etcd has, and that each board before was one of etcd's,
+    /// too.
     async fn check(&self, screen: &mut Watcher<Board>, look: &'static str) -> Result<()> {
         screen.shows(|board| *board == self.board).await; // what has not come is found below
         let boards = screen.shown().await;
