@@ -8,8 +8,9 @@ use etcd_client::{
 use etcd_server::Server;
 
 use crate::scene::{blocking, connect_to};
+use crate::verdict::broken;
 
-/// A client of the experiment's own. What fails here is not the fault of an answer.
+/// A client of the experiment's own. An error is not the fault of an answer, unless it is *broken*.
 pub struct Etcd(pub Client);
 
 /// A change that etcd has kept.
@@ -37,8 +38,8 @@ impl Etcd {
         Ok(Etcd(connect_to(server.address()).await?))
     }
 
-    /// Restarts the server, and connects to it again: the first request of the old client could use the
-    /// connection that is gone.
+    /// Restarts the server, and connects to it again: the first request of the old client could use
+    /// the connection that is gone.
     pub async fn restart(&mut self, mut server: Server) -> Result<Server> {
         let server = blocking(move || server.restart().map(|()| server)).await?;
         *self = Etcd::of(&server).await?;
@@ -99,6 +100,17 @@ impl Etcd {
         Ok(())
     }
 
+    /// Returns *broken* if a lease was granted with another TTL. `what` says whose lease it is.
+    pub async fn check_ttl(&mut self, what: &str, lease: i64, ttl: i64) -> Result<()> {
+        match self.granted_ttl(lease).await? {
+            Some(granted) if granted != ttl => broken(
+                format!("{what} of {granted} s, and it was to be {ttl} s"),
+                "the TTL that your code asks for",
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// Compacts the history, so that it begins with the newest revision.
     pub async fn compact(&mut self) -> Result<()> {
         // The header has the newest revision, whether there is such a key or not.
@@ -109,8 +121,8 @@ impl Etcd {
         Ok(())
     }
 
-    /// Returns all changes of keys with this prefix, from a revision until now. Ends with a change of its own,
-    /// which it does not return.
+    /// Returns all changes of keys with this prefix, from a revision until now. Ends with a change
+    /// of its own, which it does not return.
     pub async fn history(&mut self, prefix: &str, from: i64) -> Result<Vec<Change>> {
         let end = self.put(&format!("{prefix}/end"), "").await?;
         let past = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(from);
