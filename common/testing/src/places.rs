@@ -1,7 +1,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// How many experiments run at the same time, at most. More of them would be late for what they stage.
-const ALL: usize = 8;
+const ALL: usize = 12;
 
 static FREE: (Mutex<usize>, Condvar) = (Mutex::new(ALL), Condvar::new());
 

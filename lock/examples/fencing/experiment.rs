@@ -276,8 +276,8 @@ impl Writers {
             }
             Ok(())
         };
-        let played = wire.play_for(PATIENCE, fault, write, adding, others).await?;
-        let Some(says) = &played.said else {
+        let run = wire.play_for(PATIENCE + REQUEST_TIMEOUT, fault, write, adding, others).await?;
+        let Some(says) = &run.said else {
             let look = "which of your requests has no limit, or why your code tries again";
             return still_waits(PATIENCE, look);
         };
