@@ -38,22 +38,29 @@ impl std::error::Error for RequestError {}
 /// Whether etcd has refused a request, so that it would refuse it again. After any other error,
 /// such as a lost connection, it may help to send the request again.
 pub fn is_refusal(error: &anyhow::Error) -> bool {
-    match error.downcast_ref().map(|RequestError { error }| error) {
-        Some(Error::LeaseKeepAliveError(text)) => text == "lease not found",
-        Some(error) => match code(error) {
-            // Users or roles were changed while the request was on its way.
-            Some(Code::InvalidArgument) => !one_line(error).ends_with("auth store is old"),
-            // Otherwise there were too many requests.
-            Some(Code::ResourceExhausted) => one_line(error).ends_with("space exceeded"),
-            Some(
-                Code::NotFound // the lease
-                | Code::PermissionDenied
-                | Code::OutOfRange // the TTL, or the size of the response
-                | Code::Unauthenticated,
-            ) => true,
-            _ => false,
-        },
-        None => false,
+    error.downcast_ref().is_some_and(|RequestError { error }| is_final(error))
+}
+
+/// Lists the errors that may pass. All others are refusals, even if nobody has thought of them: a
+/// refusal that is sent again and again costs more than an error that came too soon.
+pub(crate) fn is_final(error: &Error) -> bool {
+    let text = one_line(error);
+    match code(error) {
+        // Users or roles were changed while the request was on its way.
+        _ if text.ends_with("auth store is old") => false,
+        // Another member may be able to serve.
+        _ if text.ends_with("for learner") => false,
+        Some(Code::ResourceExhausted) => !text.ends_with("too many requests"),
+        Some(
+            Code::Aborted
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Internal
+            | Code::Unavailable
+            | Code::Unknown,
+        ) => false,
+        Some(_) => true,
+        None => text.ends_with("lease not found"),
     }
 }
 

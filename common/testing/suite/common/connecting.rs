@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use common::{CONNECT_TIMEOUT, connect_to};
+use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, connect_to, is_refusal, within};
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, LeaseGrantOptions, PutOptions};
 use etcd_server::Server;
 use testing::{Desk, Program, program_with};
 
@@ -177,4 +178,31 @@ fn the_connections_of_the_health_check_are_used() -> Result<()> {
     let mut chapter = program_with("", "put-get")?;
     chapter.env("ETCDCTL_ENDPOINTS", format!("{one},{two}"));
     Program::start(chapter)?.end_well(&["testkey,testvalues"])
+}
+
+#[tokio::test]
+async fn a_refusal_of_any_kind_is_final() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect_to([etcd.endpoint()]).await?;
+    let id = client.lease_grant(60, None).await?.id();
+    let same = LeaseGrantOptions::new().with_id(id);
+    let member = client.status().await?.header().context("no header")?.member_id();
+    let no_lease = PutOptions::new().with_lease(1);
+    let mut errors = vec![
+        within(REQUEST_TIMEOUT, client.lease_grant(60, Some(same))).await.err(),
+        within(REQUEST_TIMEOUT, client.put("big", vec![0; 3_000_000], None)).await.err(),
+        within(REQUEST_TIMEOUT, client.put("", "", None)).await.err(),
+        within(REQUEST_TIMEOUT, client.put("key", "", Some(no_lease))).await.err(),
+        within(REQUEST_TIMEOUT, client.auth_enable()).await.err(),
+        within(REQUEST_TIMEOUT, client.lease_keep_alive(1)).await.err(),
+    ];
+    let mut alarm = AlarmOptions::new();
+    alarm.with_member(member);
+    client.alarm(AlarmAction::Activate, AlarmType::Corrupt, Some(alarm)).await?;
+    errors.push(within(REQUEST_TIMEOUT, client.put("key", "", None)).await.err());
+    for error in errors {
+        let error = error.context("etcd has carried it out")?;
+        ensure!(is_refusal(&error), "{error}");
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
-use etcd_client::{Client, ConnectOptions};
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Client, ConnectOptions};
 use etcd_server::{Cluster, Proxy, Server};
 use lock::{Mutex, Session};
 use tokio::task::JoinSet;
@@ -218,6 +218,25 @@ async fn etcd_without_space_is_told_at_once_and_a_lock_can_be_given_back() -> Re
     assert_eq!(format!("{error:#}"), full);
     ensure!(received(&etcd)? - before <= 4, "it asks on");
     ensure!(guard.unlock().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_etcd_with_a_corrupt_member_is_reported_at_once() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let mut alarm = AlarmOptions::new();
+    alarm.with_member(client.status().await?.header().unwrap().member_id());
+    client.alarm(AlarmAction::Activate, AlarmType::Corrupt, Some(alarm)).await?;
+
+    let before = received(&etcd)?;
+    let error = timeout(PATIENCE, Mutex::new(&s2, NAME).lock()).await?.err().unwrap();
+    assert_eq!(format!("{error:#}"), "cannot lock /my-lock/: etcdserver: corrupt cluster");
+    let error = timeout(PATIENCE, guard.unlock()).await?.err().unwrap();
+    assert_eq!(format!("{error:#}"), "cannot unlock: etcdserver: corrupt cluster");
+    ensure!(received(&etcd)? - before <= 3, "it asks on");
     Ok(())
 }
 
