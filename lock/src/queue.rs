@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use common::REQUEST_TIMEOUT;
 use etcd_client::{
-    Compare, CompareOp, Error, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn,
-    TxnOp, TxnOpResponse,
+    Compare, CompareOp, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn, TxnOp,
+    TxnOpResponse,
 };
 use tokio::time::timeout;
 
@@ -26,7 +26,6 @@ pub(crate) struct Place {
     mark: String,             // without a slash, so that it is in no queue
     pub(crate) revision: i64, // the one in which etcd created our key; 0: none that we know of
     sent: Option<i64>,        // the version that is demanded by a request that may be on its way
-    polls: bool,              // whether we wait without a watch
 }
 
 impl Place {
@@ -34,16 +33,16 @@ impl Place {
         let (lease, queue) = (Arc::clone(lease), format!("{name}/"));
         let key = format!("{queue}{:x}", lease.id); // as Go's
         let mark = format!("session!{:x}", lease.id);
-        Place { lease, queue, key, mark, revision: 0, sent: None, polls: false }
+        Place { lease, queue, key, mark, revision: 0, sent: None }
     }
 
     /// Returns whether the lock is ours. With `wait`, waits until it is.
     pub(crate) async fn acquire(&mut self, wait: bool) -> Result<bool> {
         self.leave().await?; // if the task before us could not
-        self.polls = false;
         let mut older = self.look(wait).await?;
+        let mut failures = 0;
         while let (Some(key), true) = (&older, wait) {
-            older = self.wait(key.clone()).await?;
+            older = self.wait(key.clone(), &mut failures).await?;
         }
         Ok(older.is_none())
     }
@@ -92,37 +91,44 @@ impl Place {
     }
 
     /// Waits until the key before ours is deleted, or it is time to look anew. Returns the key that
-    /// is before ours then.
-    async fn wait(&mut self, older: Vec<u8>) -> Result<Option<Vec<u8>>> {
+    /// is before ours then. `failures` counts the watches that failed since the last good one.
+    async fn wait(&mut self, older: Vec<u8>, failures: &mut u32) -> Result<Option<Vec<u8>>> {
         let lease = Arc::clone(&self.lease);
-        // Each watch takes a stream of the connection. If etcd allows no more of them, also not for
-        // renewals, some waiters have to do without: not all, so they have different limits.
+        // Each watch takes a stream of the connection. If etcd allows no more of them, even for
+        // renewals, some waiters must do without: not all of them, so they have different limits.
         let limit = REQUEST_TIMEOUT.min(lease.ttl / 6) * (8 + lease.id as u32 % 8) / 8;
         let watch = async {
             // Watches from now on. Go and etcd's Lock RPC watch from a revision in the past, and etcd
             // serves such watches every 100 ms only.
             let mut watch = lease.client.watch_client().watch(&*older, None).await?;
-            watch.message().await?; // confirms it
-            Ok::<_, Error>(watch)
+            let first = watch.message().await?;
+            ensure!(first.is_some_and(|first| !first.canceled()), "etcd has canceled the watch");
+            Ok((watch, self.look(true).await?)) // what happened before the watch
         };
-        if !self.polls
-            && let Ok(Ok(mut watch)) = timeout(limit, watch).await
-            && let Ok(now) = timeout(limit, self.look(true)).await
-        {
-            let now = now?; // tells what happened before the watch
+        if let Ok(Ok((mut watch, now))) = timeout(limit, watch).await {
+            *failures = 0;
             if now.as_ref() != Some(&older) {
                 return Ok(now);
             }
-            let changed = tokio::select! {
-                _ = watch.message() => true, // deleted; or the watch has ended, which proves nothing
-                () = lease.time_to_look() => false, // its member may be frozen: watch anew
-            };
+            tokio::select! {
+                _ = watch.message() => {} // deleted; or the watch has ended, which proves nothing
+                () = lease.time_to_look() => return Ok(now), // watch anew, as the member may be frozen
+            }
             drop(watch);
-            return if changed { self.look(true).await } else { Ok(now) };
+            return self.look(true).await;
         }
-        self.polls = true;
-        lease.time_to_look().await;
-        self.look(true).await
+        // The failure may pass at once. After another one, this looks 1, 3 or 7 times before it
+        // watches again.
+        let mut now = self.look(true).await?;
+        for _ in 1..1 << *failures {
+            if now.as_ref() != Some(&older) {
+                break;
+            }
+            lease.time_to_look().await;
+            now = self.look(true).await?;
+        }
+        *failures = (*failures + 1).min(3);
+        Ok(now)
     }
 
     /// Leaves the queue, if we are in it. Returns whether the lock was ours.

@@ -370,6 +370,74 @@ async fn a_free_lock_is_found_by_waiters_whose_member_is_frozen() -> Result<()> 
     Ok(())
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn waiters_watch_again_after_a_stall() -> Result<()> {
+    const WAITERS: i64 = 10;
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let mut guard = Mutex::new(&session, NAME).lock().await?;
+    let (mut sessions, mut waiters) = (Vec::new(), Vec::new());
+    for number in 0..WAITERS {
+        let session = Session::open(&client, LONG).await?;
+        waiters.push(waiter(&Mutex::new(&session, NAME)));
+        sessions.push(session);
+        queue_of(&mut client, 2 + number as usize).await?;
+    }
+    until(async || Ok(watchers(&etcd)? == WAITERS)).await?;
+
+    let frozen = etcd.freeze()?;
+    sleep(Duration::from_secs(6)).await; // each has tried to watch anew, in vain
+    drop(frozen);
+    let begin = Instant::now();
+    until(async || Ok(watchers(&etcd)? == WAITERS)).await?;
+    ensure!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    let begin = Instant::now();
+    for waiter in waiters {
+        ensure!(guard.unlock().await?);
+        guard = waiter.await??;
+    }
+    ensure!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watch_that_etcd_cancels_is_opened_again() -> Result<()> {
+    let etcd = Server::start_with(&["--auth-token-ttl=1", "--bcrypt-cost=4"])?;
+    etcd_server::add_users(&mut connect(&etcd).await?).await?;
+    let anna = ConnectOptions::new().with_user("anna", "secret").with_auto_token_refresh(true);
+    let client = Client::connect([etcd.endpoint()], Some(anna)).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let guard = Mutex::new(&s1, NAME).lock().await?;
+    let waiting = waiter(&Mutex::new(&s2, NAME));
+    until(async || Ok(watchers(&etcd)? == 1)).await?;
+    // After 3 s it watches anew, with a token that has expired. etcd cancels the watch.
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(watchers(&etcd)?, 1);
+    ensure!(guard.unlock().await?);
+    ensure!(timeout(Duration::from_secs(1), waiting).await???.unlock().await?);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_request_has_four_open_attempts_at_most() -> Result<()> {
+    let etcd = Server::start()?;
+    let client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let _frozen = etcd.freeze()?;
+    let before = tasks();
+    let waiting: Vec<_> =
+        (0..50).map(|number| waiter(&Mutex::new(&session, format!("lock{number}")))).collect();
+    sleep(Duration::from_secs(16)).await;
+    // For each lock, the waiter has a task, and the session has one. Its renewal makes attempts too.
+    let each = (tasks() - before) as f64 / waiting.len() as f64;
+    ensure!(each < 2.0 + 4.0 + 0.2, "{each} tasks for each lock");
+    Ok(())
+}
+
 #[tokio::test]
 async fn waiters_that_take_all_streams_of_a_connection_starve_nobody() -> Result<()> {
     let etcd = Server::start_with(&["--max-concurrent-streams=20"])?;
