@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicI64};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common::{CONNECT_TIMEOUT, NO_LIMIT, REQUEST_TIMEOUT, is_refusal, within};
+use common::{CONNECT_TIMEOUT, NO_LIMIT, REQUEST_TIMEOUT, RequestError, is_refusal, within};
 use etcd_client::{Client, Error, Txn, TxnResponse};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as Turn, watch};
@@ -73,7 +73,7 @@ impl Session {
             let seconds = ttl.as_secs_f64().ceil() as i64;
             async move { Ok((asked, leases.grant(seconds, None).await?)) }
         };
-        let (granted, _) = persist(REQUEST_TIMEOUT, || Instant::now() < limit, grant).await;
+        let (granted, _) = persist([REQUEST_TIMEOUT; 2], || Instant::now() < limit, grant).await;
         let (asked, grant) = granted.context("cannot open a session")?;
         let ttl = Duration::from_secs(grant.ttl().unsigned_abs());
         let lease = Arc::new(Lease {
@@ -128,7 +128,7 @@ impl Session {
             let (mut leases, id) = (lease.client.lease_client(), lease.id);
             async move { leases.revoke(id).await }
         };
-        match persist(REQUEST_TIMEOUT, || Instant::now() < limit, revoke).await {
+        match persist([REQUEST_TIMEOUT; 2], || Instant::now() < limit, revoke).await {
             // An earlier attempt has revoked it, and got no response.
             (Err(error), true) if is_gone(&error) => Ok(()),
             (revoked, _) => revoked.map(drop).context("cannot revoke the session's lease"),
@@ -195,7 +195,7 @@ impl Lease {
             let (mut kv, txn) = (self.client.kv_client(), txn.clone());
             async move { kv.txn(txn).await }
         };
-        let (response, repeated) = persist(REQUEST_TIMEOUT, || self.is_alive(), send).await;
+        let (response, repeated) = persist(STEPS, || self.is_alive(), send).await;
         Ok((response?, repeated))
     }
 
@@ -208,32 +208,43 @@ impl Lease {
     }
 }
 
-/// Before the next attempt: a member may be down, or the cluster elects a leader.
+/// Before the next attempt after an error: a member may be down, or the cluster elects a leader.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Sends a request again after each `step`, until etcd responds to one of the attempts or refuses
-/// it, or we must not `go_on`. Also returns whether there was more than one attempt.
+/// Between the attempts of a request that gets no response.
+const STEPS: [Duration; 2] = [REQUEST_TIMEOUT, REQUEST_TIMEOUT.saturating_mul(8)];
+
+/// Sends a request again until etcd responds to one of the attempts or refuses it, or we must not
+/// `go_on`. Also returns whether there was more than one attempt. Doubles the step between two
+/// attempts, up to the second of the `steps`, and the pause after an error, up to 0.8 s: a thousand
+/// requests that etcd is slow to carry out must not become ten thousand.
 async fn persist<T: Send + 'static, R>(
-    step: Duration,
+    steps: [Duration; 2],
     go_on: impl Fn() -> bool,
     request: impl Fn() -> R,
 ) -> (Result<T>, bool)
 where
     R: Future<Output = Result<T, Error>> + Send + 'static,
 {
+    let ([mut step, longest], mut pause) = (steps, PAUSE);
     let (mut attempts, mut count) = (JoinSet::new(), 0);
     loop {
         // The first and every other attempt is given up soon, which makes the client's channel go on
-        // to the next member: this one may be frozen. The attempts between wait for a slow etcd.
-        let limit = if count % 2 == 0 { step } else { NO_LIMIT };
-        attempts.spawn(within(limit, request()));
+        // to the next member: this one may be frozen. Three at most wait for a slow etcd.
+        let patient = count % 2 == 1 && attempts.len() < 3;
+        attempts.spawn(within(if patient { NO_LIMIT } else { step }, request()));
         count += 1;
         let response = tokio::select! {
             Some(Ok(response)) = attempts.join_next() => response,
-            none = within(step, pending()) => none,
+            none = within(step + PAUSE, pending()) => none,
         };
         match response {
-            Err(error) if !is_refusal(&error) && go_on() => sleep(PAUSE).await,
+            Err(error) if is_refusal(&error) || !go_on() => return (Err(error), count > 1),
+            Err(error) if error.is::<RequestError>() => {
+                sleep(pause).await;
+                pause = (2 * pause).min(16 * PAUSE).min(steps[0]);
+            }
+            Err(_) => step = (2 * step).min(longest),
             response => return (response, count > 1),
         }
     }
@@ -251,7 +262,7 @@ async fn renew(lease: Arc<Lease>) {
                     (lease.client.lease_client(), lease.id, Instant::now());
                 async move { leases.keep_alive(id).await.map(|_| sent) }
             };
-            persist(ttl / 15, || lease.is_alive(), keep_alive).await.0
+            persist([ttl / 15; 2], || lease.is_alive(), keep_alive).await.0
         };
         let renewed = tokio::select! {
             biased; // after a pause of this program nothing must renew a lost session
