@@ -50,44 +50,46 @@ impl Place {
     /// Joins the queue, if we are not in it; without `wait` only if nobody is. Returns the key before
     /// ours; `None` means that the lock is ours. Fails if our own key is gone.
     async fn look(&mut self, wait: bool) -> Result<Option<Vec<u8>>> {
-        // Reads the youngest keys of the queue (limit 0: all), without those younger than ours.
-        let queue = |limit| {
+        // Reads the youngest keys of the queue, without those younger than ours.
+        let queue = |limit, revision| {
             let keys = GetOptions::new().with_prefix().with_keys_only().with_limit(limit);
             let youngest = keys.with_sort(SortTarget::Create, SortOrder::Descend);
-            TxnOp::get(&*self.queue, Some(youngest.with_max_create_revision(self.revision)))
+            TxnOp::get(&*self.queue, Some(youngest.with_max_create_revision(revision)))
         };
-        if self.revision != 0 {
-            let (response, _) = self.lease.txn(Txn::new().and_then([queue(2)])).await?;
-            let keys = get(response.op_responses().pop())?;
-            let (_, older) = self.find(&keys).context("our key in the queue is gone")?;
-            return Ok(older);
-        }
-        loop {
+        while self.revision == 0 {
             let absent = |key: &str| Compare::create_revision(key, CompareOp::Equal, 0);
             let free = if wait { absent(&self.key) } else { absent(&self.queue).with_prefix() };
             let version = self.lease.mark.load(SeqCst);
-            // If the first attempt got no response, the second one finds the key of the first.
+            let [own, mark] = [&self.key, &self.mark].map(|key| TxnOp::get(&**key, None));
+            // If the first attempt got no response, the second one finds its key.
             let join = Txn::new()
                 .when([free, self.mark_has(version)])
-                .and_then([self.put(&self.key), queue(2)])
-                .or_else([TxnOp::get(&*self.mark, None), queue(0)]);
+                .and_then([self.put(&self.key), queue(2, 0)])
+                .or_else([queue(1, 0), mark, own]);
             self.sent = Some(version);
             let (response, repeated) = self.lease.txn(join).await?;
             if !repeated {
                 self.sent = None;
             }
             let mut responses = response.op_responses();
-            let keys = get(responses.pop())?;
-            if let Some((revision, older)) = self.find(&keys) {
+            if let Some((revision, older)) = self.find(&get(responses.pop())?) {
                 self.revision = revision;
-                return Ok(older);
+                if response.succeeded() {
+                    return Ok(older);
+                }
+            } else if self.found_mark(responses.pop())? == version {
+                let other = get(responses.pop())?;
+                return Ok(other.kvs().first().map(|kv| kv.key().to_vec()));
+            } else {
+                // Another task of the session has raised the mark, and etcd refused to put our key.
+                self.sent = None;
             }
-            if self.found_mark(responses.pop())? == version {
-                return Ok(keys.kvs().first().map(|kv| kv.key().to_vec())); // of somebody else
-            }
-            // Another task of the session has raised the mark, and etcd has refused to put our key.
-            self.sent = None;
         }
+        let look = Txn::new().and_then([queue(2, self.revision)]);
+        let (response, _) = self.lease.txn(look).await?;
+        let keys = get(response.op_responses().pop())?;
+        let (_, older) = self.find(&keys).context("our key in the queue is gone")?;
+        Ok(older)
     }
 
     /// Waits until the key before ours is deleted, or it is time to look anew. Returns the key that

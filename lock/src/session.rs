@@ -181,7 +181,11 @@ impl Lease {
         if let Some(place) = places.get(name).and_then(Weak::upgrade) {
             return place;
         }
-        places.retain(|_, place| place.strong_count() > 0);
+        if places.len() == places.capacity() {
+            places.retain(|_, place| place.strong_count() > 0);
+            let live = places.len();
+            places.reserve(live + 1); // so that this happens again when they are twice as many
+        }
         let place = Arc::new(Turn::new(Place::new(self, name)));
         places.insert(name.to_owned(), Arc::downgrade(&place));
         place

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use etcd_client::GetOptions;
+use etcd_client::{GetOptions, Txn, TxnOp};
 use etcd_server::{Proxy, Server};
 use lock::{Mutex, Session};
 use tokio::time::{sleep, timeout};
@@ -149,6 +149,34 @@ async fn waiters_of_a_session_ask_no_more_often_if_there_are_many_of_them() -> R
     let (looks, seconds) = (received(&etcd)? - before, begin.elapsed().as_secs_f64());
     ensure!(looks > 0, "nobody looks again");
     ensure!(looks as f64 <= 20.0 * seconds + 1.0, "{looks} looks in {seconds:.1} s");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_try_lock_reads_only_what_it_needs() -> Result<()> {
+    let etcd = Server::start()?;
+    let mut client = connect(&etcd).await?;
+    let session = Session::open(&client, LONG).await?;
+    // More keys than etcd-client takes in one response.
+    for part in 0..400 {
+        let put = |n: u32| TxnOp::put(format!("{NAME}/{:0100}", part * 100 + n), "", None);
+        client.txn(Txn::new().and_then((0..100).map(put).collect::<Vec<_>>())).await?;
+    }
+    ensure!(Mutex::new(&session, NAME).try_lock().await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn ten_times_as_many_names_take_ten_times_as_long() -> Result<()> {
+    let etcd = Server::start()?;
+    let session = Session::open(&connect(&etcd).await?, LONG).await?;
+    let time = |names: u32| {
+        let begin = Instant::now();
+        let all: Vec<_> = (0..names).map(|n| Mutex::new(&session, format!("lock{n}"))).collect();
+        (begin.elapsed(), all.len())
+    };
+    let ((few, _), (many, _)) = (time(3000), time(30_000));
+    ensure!(many < 30 * few, "{few:?} for 3000 names, {many:?} for 30000");
     Ok(())
 }
 
