@@ -6,9 +6,8 @@ use anyhow::{Result, bail, ensure};
 use etcd_client::{BalancedChannelBuilder, Client, Error};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::Code;
 
-use crate::error::{NO_ANSWER, code, one_line};
+use crate::error::{NO_ANSWER, is_final, one_line};
 use crate::failover::Failover;
 use crate::health::{Health, RETRY_INTERVAL, check, check_all};
 use crate::settings::{CONNECT_TIMEOUT, Settings, WRITE_ENDPOINT, is_endpoint, plain_options};
@@ -149,10 +148,10 @@ where
         let cause = match timeout(REQUEST_TIMEOUT, connect(named.clone())).await {
             Ok(Ok(client)) => return Ok(client),
             // This etcd has no users. etcdctl goes on without the name, too.
-            Ok(Err(error)) if code(&error) == Some(Code::FailedPrecondition) => {
+            Ok(Err(error)) if one_line(&error).ends_with("authentication is not enabled") => {
                 return Ok(connect(anonymous).await?);
             }
-            Ok(Err(error)) if code(&error) == Some(Code::InvalidArgument) => {
+            Ok(Err(error)) if is_final(&error) => {
                 bail!("{} cannot log in at {at}: {}", user.shown(), one_line(&error));
             }
             Ok(Err(error)) => one_line(&error),

@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 use etcd_client::{BalancedChannelBuilder, Channel, Error};
 use http_body::Frame;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, Request, Response, Uri};
+use tonic::codegen::http::{Request, Response, Uri};
 use tonic::codegen::{BoxFuture, Bytes, Service, StdError};
 use tonic::transport::channel::Change;
 use tonic::transport::{self, Endpoint};
+use tonic::{Code, Status};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
@@ -22,8 +22,8 @@ use tower::util::BoxCloneSyncService;
 /// (etcd-client's own channel takes turns with all members, also with those that are down.)
 ///
 /// A member has failed when a request to it ends with a connection error before the response begins,
-/// when the caller gives up before that, or when the member responds that it is unavailable, for
-/// instance without a leader.
+/// when the caller gives up before that, or when the member responds that it cannot serve, for
+/// instance without a leader or as a learner.
 ///
 /// No request is carried out twice. A failed request is sent to the next member only if nothing
 /// has read its body, so that it was certainly not sent before. Any other failed request returns its
@@ -131,7 +131,7 @@ impl Service<Request<Body>> for Shared {
                 let (lent, mut back) = lend(body);
                 match channel.oneshot(head.clone().map(|()| lent)).await {
                     Ok(response) => {
-                        attempt.responded = !is_unavailable(response.headers());
+                        attempt.responded = !cannot_serve(&response);
                         return Ok(response);
                     }
                     Err(error) => match back.try_recv() {
@@ -144,9 +144,15 @@ impl Service<Request<Body>> for Shared {
     }
 }
 
-/// Whether a member responds that it cannot serve, as one without a leader does.
-fn is_unavailable(headers: &HeaderMap) -> bool {
-    Status::from_header_map(headers).is_some_and(|status| status.code() == tonic::Code::Unavailable)
+/// Whether a member responds that it cannot serve: it has no leader, it is a learner, or it is not
+/// an etcd at all.
+fn cannot_serve(response: &Response<Body>) -> bool {
+    let refuses = |status: Status| {
+        matches!(status.code(), Code::Unavailable | Code::Unimplemented)
+            || status.message().ends_with("for learner")
+    };
+    !response.status().is_success()
+        || Status::from_header_map(response.headers()).is_some_and(refuses)
 }
 
 /// Returns a body that sends itself back when it is dropped, if nothing has read it.

@@ -1,10 +1,11 @@
 //! A request goes on to another member only if it was certainly not sent.
 
 use anyhow::{Context, Result, ensure};
-use common::{REQUEST_TIMEOUT, connect_to, within};
-use etcd_client::Client;
-use etcd_server::{Cluster, Proxy, Server};
-use testing::PATIENCE;
+use common::{REQUEST_TIMEOUT, connect_to, is_refusal, within};
+use etcd_client::{Client, MemberAddOptions};
+use etcd_server::{Cluster, Proxy, Server, add_users, free_address};
+use lock::{Mutex, Session};
+use testing::{PATIENCE, Program, program_with};
 use tokio::time::timeout;
 
 /// How often the key has been put.
@@ -99,5 +100,49 @@ async fn after_a_member_without_a_leader_the_next_goes_elsewhere() -> Result<()>
     ensure!(refused.to_string().contains("etcdserver: no leader"), "{refused}");
     client.put("key", "", None).await?;
     ensure!(version(&mut client).await? == 1);
+    Ok(())
+}
+
+/// A cluster of a voter and a learner.
+async fn with_learner() -> Result<(Server, Server)> {
+    let (one, two) = (format!("http://{}", free_address()?), format!("http://{}", free_address()?));
+    let own = |name: &str, peer: &str| {
+        [
+            format!("--name={name}"),
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+        ]
+    };
+    let start = |flags: Vec<String>| {
+        Server::start_with(&flags.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let all = format!("--initial-cluster=voter={one}");
+    let voter = start([&own("voter", &one)[..], &[all.clone()]].concat())?;
+    let mut client = connect_to([voter.endpoint()]).await?;
+    client.member_add([&*two], Some(MemberAddOptions::new().with_is_learner())).await?;
+    let all = [format!("{all},learner={two}"), "--initial-cluster-state=existing".to_owned()];
+    let learner = start([&own("learner", &two)[..], &all].concat())?;
+    Ok((voter, learner))
+}
+
+#[tokio::test]
+async fn a_learner_is_left() -> Result<()> {
+    let (voter, learner) = with_learner().await?;
+    let endpoints = [learner.endpoint(), voter.endpoint()];
+    let mut client = connect_to(&endpoints).await?;
+    let refused = within(REQUEST_TIMEOUT, client.put("key", "", None)).await;
+    let refused = refused.err().context("it serves")?;
+    ensure!(!is_refusal(&refused) && refused.to_string().ends_with("for learner"), "{refused}");
+    client.put("key", "", None).await?;
+
+    let session = Session::open(&connect_to(&endpoints).await?, PATIENCE).await?;
+    ensure!(Mutex::new(&session, "key").lock().await?.unlock().await?);
+
+    // At a log-in, too. A member that has no users says another thing.
+    add_users(&mut client).await?;
+    let mut chapter = program_with(&endpoints.join(","), "put-get")?;
+    chapter.env("ETCDCTL_USER", "anna:secret");
+    let (lines, status) = Program::start(chapter)?.end()?;
+    ensure!(status.success() && lines.last().is_some_and(|line| line == "testkey,testvalues"));
     Ok(())
 }
