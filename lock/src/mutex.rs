@@ -2,9 +2,11 @@
 
 use std::sync::{Arc, Weak};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use common::REQUEST_TIMEOUT;
 use etcd_client::{Compare, CompareOp};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
+use tokio::time::sleep;
 
 use crate::queue::Place;
 use crate::session::{Lease, Renewed, Session};
@@ -137,12 +139,19 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// etcd refuses, or does not respond before the session is lost. The lock is then free when the
-    /// session ends: close it.
+    /// etcd refuses, or does not respond until 2 s after the loss of the session. The lock is then
+    /// free when the session ends: close it.
     pub async fn unlock(self) -> Result<bool> {
         let (reply, replied) = oneshot::channel();
         let _ = self.unlock.send(reply); // without a receiver there is no reply either
-        let left = replied.await.unwrap_or_else(|_| bail!("the session's runtime has ended"));
+        let late = async {
+            self.lease.lost().await;
+            sleep(2 * REQUEST_TIMEOUT).await; // etcd may know whether the lock was ours until now
+        };
+        let left = tokio::select! {
+            left = replied => left.unwrap_or_else(|_| bail!("the session's runtime has ended")),
+            () = late => Err(anyhow!("the session is lost")),
+        };
         left.context("cannot unlock")
     }
 }

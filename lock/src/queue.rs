@@ -133,7 +133,8 @@ impl Place {
         Ok(now)
     }
 
-    /// Leaves the queue, if we are in it. Returns whether the lock was ours.
+    /// Leaves the queue, if we are in it. Returns whether the lock was ours. If etcd has no space for
+    /// the mark, the next one to use this place raises it.
     pub(crate) async fn leave(&mut self) -> Result<bool> {
         let known = self.revision;
         let raised = self.raise().await;
@@ -147,7 +148,7 @@ impl Place {
         let deleted = response.succeeded() || repeated && self.lease.is_alive();
         let same = self.revision == known;
         self.revision = 0;
-        raised.map(|()| deleted && same)
+        Ok(deleted && same)
     }
 
     /// Makes sure that no request of ours is still on its way: raises the version of the mark, so

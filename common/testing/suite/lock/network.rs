@@ -222,6 +222,29 @@ async fn etcd_without_space_is_told_at_once_and_a_lock_can_be_given_back() -> Re
 }
 
 #[tokio::test]
+async fn an_unlock_without_space_reports_what_happened() -> Result<()> {
+    let etcd = Server::start_with(&["--quota-backend-bytes=65536"])?;
+    let mut client = connect(&etcd).await?;
+    let proxy = Proxy::to(etcd.address())?;
+    let session = Session::open(&connect_by(&proxy).await?, LONG).await?;
+    // The join is sent twice, so that one of the two may arrive later.
+    proxy.lose_responses();
+    let waiting = waiter(&Mutex::new(&session, NAME));
+    queue_of(&mut client, 1).await?;
+    proxy.disconnect();
+    let guard = timeout(PATIENCE, waiting).await???;
+
+    while client.put("big", vec![0; 10_000], None).await.is_ok() {}
+    ensure!(guard.unlock().await?, "it was ours until we unlocked it");
+    queue_of(&mut client, 0).await?;
+
+    // The late request still counts as on its way.
+    let error = Mutex::new(&session, NAME).try_lock().await.err().unwrap();
+    ensure!(format!("{error:#}").ends_with("database space exceeded"), "{error:#}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_etcd_with_a_corrupt_member_is_reported_at_once() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;

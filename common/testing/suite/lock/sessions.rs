@@ -169,6 +169,20 @@ async fn a_renewal_whose_response_is_late_does_not_bring_the_session_back() -> R
 }
 
 #[test]
+fn an_unlock_ends_if_the_runtime_of_the_session_stands_still() -> Result<()> {
+    let still = runtime::Builder::new_current_thread().enable_all().build()?;
+    let running = runtime::Builder::new_current_thread().enable_all().build()?;
+    let etcd = Server::start()?;
+    let guard = still.block_on(async {
+        let session = Session::open(&connect(&etcd).await?, SHORT).await?;
+        Mutex::new(&session, NAME).lock().await
+    })?;
+    let unlocked = running.block_on(async { timeout(SHORT + 5 * SHORT, guard.unlock()).await })?;
+    assert_eq!(format!("{:#}", unlocked.err().unwrap()), "cannot unlock: the session is lost");
+    Ok(())
+}
+
+#[test]
 fn what_a_holder_writes_after_a_long_pause_is_refused_if_the_lock_is_checked() -> Result<()> {
     // A runtime that nobody drives stands still as a stopped process does.
     let pausing = runtime::Builder::new_current_thread().enable_all().build()?;
