@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, connect_to, is_refusal, within};
+use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, connect_to, is_refusal, reconnect, within};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, LeaseGrantOptions, PutOptions};
 use etcd_server::Server;
 use testing::{Desk, Program, program_with};
@@ -204,5 +204,13 @@ async fn a_refusal_of_any_kind_is_final() -> Result<()> {
         let error = error.context("etcd has carried it out")?;
         ensure!(is_refusal(&error), "{error}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn reconnect_names_no_endpoint_that_is_not_the_clients() -> Result<()> {
+    let client = connect_to(["127.0.0.1:1"]).await?;
+    let error = reconnect(&client).await.err().context("it has reached one")?;
+    ensure!(error.to_string() == "cannot reach etcd: connection refused", "{error}");
     Ok(())
 }
