@@ -8,7 +8,7 @@ use std::io::{Write, stdout};
 use std::process;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use common::{REQUEST_TIMEOUT, connect, no_argument, within};
 use etcd_client::{Client, GetOptions};
 use lock::{Mutex, Session};
@@ -33,7 +33,10 @@ async fn main() -> Result<()> {
         ended = hold(client, &session) => ended,
     };
     // Revokes the lease, and so releases the lock: the next one need not wait for the TTL.
-    result.and(session.close().await)
+    tokio::select! {
+        closed = session.close() => result.and(closed),
+        _ = ctrl_c() => bail!("interrupted"), // again
+    }
 }
 
 async fn hold(mut client: Client, session: &Session) -> Result<()> {

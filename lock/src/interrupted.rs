@@ -5,7 +5,7 @@ use tokio::signal;
 
 /// Waits for `work`, and returns its result. Drops it if Ctrl-C is pressed or (on Unix) SIGTERM
 /// arrives. After the first call these two no longer end the program. The caller must end it, after
-/// the cleanup.
+/// the cleanup, which a second call can make interruptible, too.
 ///
 /// # Errors
 ///

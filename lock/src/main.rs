@@ -8,12 +8,11 @@ use std::io::{Write, stdout};
 
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, connect, no_argument, within};
-use etcd_client::{Client, GetOptions};
+use etcd_client::Client;
 use lock::{Mutex, Session, unless_interrupted};
 use tokio::time::Duration;
 
-/// If this program is killed, its locks are free half a second after this time at the latest. Go's
-/// default is 60 s.
+/// If this program is killed, its locks are free half a second after this time. Go's default: 60 s.
 const TTL: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "current_thread")]
@@ -23,8 +22,10 @@ async fn main() -> Result<()> {
     let s1 = Session::open(&client, TTL).await?;
     let s2 = Session::open(&client, TTL).await?;
     let result = unless_interrupted(compete(client, &s1, &s2)).await;
-    // Also after Ctrl-C: a program that waits for our lock gets it now, and not after the TTL.
-    result.and(s1.close().await).and(s2.close().await)
+    // Even after Ctrl-C: a waiter gets our lock now, and not after the TTL. The next one ends this.
+    let close = async { Ok(tokio::join!(s1.close(), s2.close())) };
+    let (closed1, closed2) = unless_interrupted(close).await?;
+    result.and(closed1).and(closed2)
 }
 
 async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {
@@ -39,8 +40,7 @@ async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {
     let mut queued = 0;
     while queued == 0 {
         ensure!(s2.is_alive(), "s2 lost its session before it could wait");
-        let below = GetOptions::new().with_prefix();
-        let get = client.get(format!("/my-lock//{:x}", s2.lease()), Some(below));
+        let get = client.get(format!("/my-lock//{:x}", s2.lease()), None);
         queued = within(REQUEST_TIMEOUT, get).await.context("get failed")?.count();
     }
     writeln!(stdout(), "s2 is waiting")?;

@@ -1,13 +1,13 @@
 //! The chapter's program: what stays in etcd when it is interrupted or killed.
 #![cfg(unix)] // the signals are Unix's
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use etcd_client::{Client, PutOptions};
 use etcd_server::Server;
 use lock::{Guard, Mutex, Session};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::support::*;
 
@@ -26,6 +26,26 @@ async fn ctrl_c_and_sigterm_close_the_sessions_of_the_program() -> Result<()> {
         assert_eq!(queue(&mut client).await?.len(), 1);
         assert_eq!(client.leases().await?.leases().len(), 1);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_program_while_etcd_is_frozen() -> Result<()> {
+    let etcd = Server::start()?;
+    let (_session, _, _guard, once, mut client) = program_that_waits(&etcd).await?;
+    let twice = program(&etcd)?;
+    queue_of(&mut client, 3).await?;
+    let _frozen = etcd.freeze()?;
+    let begin = Instant::now();
+    once.interrupt()?;
+    twice.interrupt()?;
+    sleep(Duration::from_millis(500)).await;
+    twice.interrupt()?;
+    ensure!(twice.end()?.1.code() == Some(1));
+    ensure!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    // The sessions are closed side by side, for their TTL of 5 s.
+    ensure!(once.end()?.1.code() == Some(1));
+    ensure!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
     Ok(())
 }
 
