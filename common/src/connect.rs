@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::error::{NO_ANSWER, is_final, one_line};
 use crate::failover::Failover;
 use crate::health::{Health, RETRY_INTERVAL, check, check_all};
+use crate::login::LogsIn;
 use crate::settings::{CONNECT_TIMEOUT, Settings, WRITE_ENDPOINT, is_endpoint, plain_options};
 use crate::within::REQUEST_TIMEOUT;
 
@@ -133,6 +134,7 @@ where
 {
     let unhealthy = health.unhealthy.iter().map(|(endpoint, _)| endpoint);
     let endpoints: Vec<_> = health.healthy.iter().chain(unhealthy).map(String::as_str).collect();
+    let channel = LogsIn(channel);
     let connect =
         |options| Client::connect_with_balanced_channel(&endpoints, Some(options), channel.clone());
     let anonymous = settings.options.clone();
@@ -141,7 +143,7 @@ where
     };
     let named = anonymous.clone().with_user(&user.name, &user.password);
     // A member forgets its tokens when it ends, and those that were not used for 5 minutes
-    // (etcd's --auth-token-ttl).
+    // (etcd's --auth-token-ttl). A JWT is outdated when any user or role was changed.
     let named = named.with_auto_token_refresh(true);
     let at = endpoints.join(", ");
     let deadline = Instant::now() + CONNECT_TIMEOUT;

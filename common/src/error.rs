@@ -46,8 +46,7 @@ pub fn is_refusal(error: &anyhow::Error) -> bool {
 pub(crate) fn is_final(error: &Error) -> bool {
     let text = one_line(error);
     match code(error) {
-        // Users or roles were changed while the request was on its way.
-        _ if text.ends_with("auth store is old") => false,
+        _ if is_outdated(&text) => false,
         // Another member may be able to serve.
         _ if text.ends_with("for learner") => false,
         Some(Code::ResourceExhausted) => !text.ends_with("too many requests"),
@@ -62,6 +61,12 @@ pub(crate) fn is_final(error: &Error) -> bool {
         Some(_) => true,
         None => text.ends_with("lease not found"),
     }
+}
+
+/// Whether etcd says that users or roles have changed since the client logged in, or, without a JWT,
+/// while the request was on its way.
+pub(crate) fn is_outdated(message: &str) -> bool {
+    message.ends_with("auth store is old")
 }
 
 /// Turns an error after which it may help to connect again, such as a lost connection, into `None`.

@@ -16,13 +16,14 @@
 //! more than a chapter does.
 
 // A module imports only from those after it in this list:
-// deleted, connect, health, failover, within, settings, tls, error; argument imports nothing.
+// deleted, connect, health, failover, login, within, settings, tls, error; argument imports nothing.
 mod argument;
 mod connect;
 mod deleted;
 mod error;
 mod failover;
 mod health;
+mod login;
 mod settings;
 mod tls;
 mod within;

@@ -11,7 +11,7 @@ use etcd_client::{Client, Error, Txn, TxnResponse};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as Turn, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::queue::Place;
 
@@ -73,7 +73,8 @@ impl Session {
             let seconds = ttl.as_secs_f64().ceil() as i64;
             async move { Ok((asked, leases.grant(seconds, None).await?)) }
         };
-        let (granted, _) = persist([REQUEST_TIMEOUT; 2], || Instant::now() < limit, grant).await;
+        let (granted, _) =
+            persist(client, [REQUEST_TIMEOUT; 2], || Instant::now() < limit, grant).await;
         let (asked, grant) = granted.context("cannot open a session")?;
         let ttl = Duration::from_secs(grant.ttl().unsigned_abs());
         let lease = Arc::new(Lease {
@@ -128,7 +129,8 @@ impl Session {
             let (mut leases, id) = (lease.client.lease_client(), lease.id);
             async move { leases.revoke(id).await }
         };
-        match persist([REQUEST_TIMEOUT; 2], || Instant::now() < limit, revoke).await {
+        match persist(&lease.client, [REQUEST_TIMEOUT; 2], || Instant::now() < limit, revoke).await
+        {
             // An earlier attempt has revoked it, and got no response.
             (Err(error), true) if is_gone(&error) => Ok(()),
             (revoked, _) => revoked.map(drop).context("cannot revoke the session's lease"),
@@ -199,7 +201,7 @@ impl Lease {
             let (mut kv, txn) = (self.client.kv_client(), txn.clone());
             async move { kv.txn(txn).await }
         };
-        let (response, repeated) = persist(STEPS, || self.is_alive(), send).await;
+        let (response, repeated) = persist(&self.client, STEPS, || self.is_alive(), send).await;
         Ok((response?, repeated))
     }
 
@@ -223,6 +225,7 @@ const STEPS: [Duration; 2] = [REQUEST_TIMEOUT, REQUEST_TIMEOUT.saturating_mul(8)
 /// attempts, up to the second of the `steps`, and the pause after an error, up to 0.8 s: a thousand
 /// requests that etcd is slow to carry out must not become ten thousand.
 async fn persist<T: Send + 'static, R>(
+    client: &Client,
     steps: [Duration; 2],
     go_on: impl Fn() -> bool,
     request: impl Fn() -> R,
@@ -245,8 +248,13 @@ where
         match response {
             Err(error) if is_refusal(&error) || !go_on() => return (Err(error), count > 1),
             Err(error) if error.is::<RequestError>() => {
-                sleep(pause).await;
-                pause = (2 * pause).min(16 * PAUSE).min(steps[0]);
+                // After a change of users the same token may do. If it does not, it is a JWT, and takes
+                // a new log-in. (A client that `common::connect` made does that by itself.)
+                let log_in = count > 3 && error.to_string().ends_with("auth store is old");
+                if !log_in || !matches!(timeout(step, client.refresh_token()).await, Ok(Ok(()))) {
+                    sleep(pause).await;
+                    pause = (2 * pause).min(16 * PAUSE).min(steps[0]);
+                }
             }
             Err(_) => step = (2 * step).min(longest),
             response => return (response, count > 1),
@@ -266,7 +274,7 @@ async fn renew(lease: Arc<Lease>) {
                     (lease.client.lease_client(), lease.id, Instant::now());
                 async move { leases.keep_alive(id).await.map(|_| sent) }
             };
-            persist([ttl / 15; 2], || lease.is_alive(), keep_alive).await.0
+            persist(&lease.client, [ttl / 15; 2], || lease.is_alive(), keep_alive).await.0
         };
         let renewed = tokio::select! {
             biased; // after a pause of this program nothing must renew a lost session

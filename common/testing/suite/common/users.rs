@@ -1,11 +1,13 @@
 //! An etcd that has users.
 
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, ConnectOptions, RoleRevokePermissionOptions};
 use etcd_server::{Server, add_users};
+use tempfile::NamedTempFile;
 use testing::{Program, program_at};
 use tokio::time::sleep;
 
@@ -141,4 +143,33 @@ async fn a_token_that_has_died_is_replaced() -> Result<()> {
     start(&etcd, "put-get", &anna)?.end_well(&["testkey,testvalues"])?;
     watch.expect("revision 3: PUT \"testkey\" : \"testvalues\"")?;
     end_but_for_ttl(lease, &["foo is gone"])
+}
+
+/// Makes etcd give out JWT. The key is in the file.
+fn jwt(key: &NamedTempFile) -> String {
+    format!("--auth-token=jwt,priv-key={},sign-method=HS256,ttl=10m", key.path().display())
+}
+
+#[tokio::test]
+async fn a_token_that_a_change_of_roles_has_outdated_is_replaced() -> Result<()> {
+    let mut key = NamedTempFile::new()?;
+    key.write_all(b"no secret")?;
+    let etcd = Server::start_with(&[QUICK, &jwt(&key)])?;
+    with_users(&etcd).await?;
+    let root = ConnectOptions::new().with_user("root", "secret");
+    let mut root = Client::connect([etcd.endpoint()], Some(root)).await?;
+    root.put("/my-lock//another", "", None).await?;
+    let anna = [("ETCDCTL_USER", "anna:secret")];
+    let lock = start(&etcd, "lock", &anna)?;
+    let keepalive = start(&etcd, "keepalive", &anna)?;
+    keepalive.expect("ttl: 3, renewed: 5")?;
+    root.role_add("another").await?;
+    // Longer than the sessions live without a renewal.
+    sleep(Duration::from_secs(7)).await;
+    root.refresh_token().await?;
+    root.delete("/my-lock//another", None).await?;
+    lock.end_well(&LOCK)?;
+    let (lines, status) = keepalive.end()?;
+    ensure!(status.success(), "{lines:#?}");
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The lock when requests are late, when members and connections fail, and when etcd refuses.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -7,6 +8,7 @@ use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Client, ConnectOptions};
 use etcd_server::{Cluster, Proxy, Server};
 use lock::{Mutex, Session};
+use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -265,7 +267,19 @@ async fn an_etcd_with_a_corrupt_member_is_reported_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn locks_and_unlocks_are_not_lost_while_users_and_roles_change() -> Result<()> {
-    let etcd = Server::start()?;
+    locks_while_roles_change(&[], Duration::from_millis(2), 300).await
+}
+
+#[tokio::test]
+async fn locks_are_not_lost_when_each_change_outdates_the_token() -> Result<()> {
+    let mut key = NamedTempFile::new()?;
+    key.write_all(b"no secret")?;
+    let jwt = format!("--auth-token=jwt,priv-key={},sign-method=HS256", key.path().display());
+    locks_while_roles_change(&[&jwt, "--bcrypt-cost=4"], Duration::from_millis(20), 20).await
+}
+
+async fn locks_while_roles_change(flags: &[&str], pause: Duration, locks: u32) -> Result<()> {
+    let etcd = Server::start_with(flags)?;
     etcd_server::add_users(&mut connect(&etcd).await?).await?;
     let named = |name| {
         let user = ConnectOptions::new().with_user(name, "secret").with_auto_token_refresh(true);
@@ -276,19 +290,21 @@ async fn locks_and_unlocks_are_not_lost_while_users_and_roles_change() -> Result
     let mutex = Mutex::new(&session, NAME);
     let change = async {
         for number in 0.. {
-            root.role_add(format!("role{number}")).await?;
-            sleep(Duration::from_millis(2)).await;
+            if root.role_add(format!("role{number}")).await.is_err() {
+                root.refresh_token().await?;
+            }
+            sleep(pause).await;
         }
         anyhow::Ok(())
     };
     let lock = async {
-        for _ in 0..300 {
+        for _ in 0..locks {
             ensure!(mutex.lock().await?.unlock().await?);
         }
         Ok(())
     };
     tokio::select! {
-        done = lock => done,
+        done = timeout(PATIENCE, lock) => done?,
         changed = change => changed,
     }
 }

@@ -1,0 +1,43 @@
+//! Logging in again after a change of users or roles.
+
+use etcd_client::{BalancedChannelBuilder, Channel, Error};
+use tokio::sync::mpsc;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderValue, Response, Uri};
+use tonic::transport::Endpoint;
+use tonic::transport::channel::Change;
+use tonic::{Code, Status};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+use crate::error::is_outdated;
+
+/// Makes a channel whose client logs in again when a change of users or roles has outdated its
+/// token, and then sends the request again. A JWT stays outdated until it expires.
+///
+/// etcd-client does this after the status `Unauthenticated`, which etcd gives to an expired token. An
+/// outdated one gets another status, so the channel translates it.
+#[derive(Clone)]
+pub(crate) struct LogsIn<B>(pub(crate) B);
+
+impl<B: BalancedChannelBuilder<Error = Error>> BalancedChannelBuilder for LogsIn<B> {
+    type Error = Error;
+
+    fn balanced_channel(
+        self,
+        size: usize,
+    ) -> Result<(Channel, mpsc::Sender<Change<Uri, Endpoint>>), Error> {
+        let (channel, endpoints) = self.0.balanced_channel(size)?;
+        let channel = channel.map_response(translate);
+        Ok((Channel::Custom(BoxCloneSyncService::new(channel)), endpoints))
+    }
+}
+
+fn translate(mut response: Response<Body>) -> Response<Body> {
+    let status = Status::from_header_map(response.headers());
+    if status.is_some_and(|status| is_outdated(status.message())) {
+        let code = HeaderValue::from(Code::Unauthenticated as i32);
+        response.headers_mut().insert("grpc-status", code);
+    }
+    response
+}
