@@ -47,6 +47,8 @@ pub(crate) fn is_final(error: &Error) -> bool {
     let text = one_line(error);
     match code(error) {
         _ if is_outdated(&text) => false,
+        // The connection has failed, and the client has chosen the code.
+        _ if matches!(error, Error::GRpcStatus(status) if status.source().is_some()) => false,
         // Another member may be able to serve.
         _ if text.ends_with("for learner") => false,
         Some(Code::ResourceExhausted) => !text.ends_with("too many requests"),

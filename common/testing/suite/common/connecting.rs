@@ -214,3 +214,23 @@ async fn reconnect_names_no_endpoint_that_is_not_the_clients() -> Result<()> {
     ensure!(error.to_string() == "cannot reach etcd: connection refused", "{error}");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_error_of_the_connection_is_not_final() -> Result<()> {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // The end of a connection, with the reason ENHANCE_YOUR_CALM.
+    const GO_AWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
+    let server = TcpListener::bind("127.0.0.1:0")?;
+    let address = server.local_addr()?;
+    thread::spawn(move || {
+        for mut connection in server.incoming().flatten() {
+            let _ = connection.read(&mut [0; 1000]);
+            let _ = connection.write_all(&[&SETTINGS[..], &GO_AWAY].concat());
+        }
+    });
+    let mut client = connect_to([address.to_string()]).await?;
+    let error = within(REQUEST_TIMEOUT, client.put("key", "", None)).await.err();
+    let error = error.context("it was carried out")?;
+    ensure!(!is_refusal(&error), "{error}");
+    Ok(())
+}
