@@ -118,7 +118,7 @@ pub struct Guard {
 
 impl Guard {
     /// Returns the fencing token: the revision in which etcd created our key. The tokens of all
-    /// earlier holders are smaller.
+    /// earlier holders are smaller, unless etcd was restored from a backup.
     pub fn token(&self) -> i64 {
         self.token
     }
