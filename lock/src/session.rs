@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use common::{CONNECT_TIMEOUT, NO_LIMIT, REQUEST_TIMEOUT, RequestError, is_refusal, within};
 use etcd_client::{Client, Error, Txn, TxnResponse};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex as Turn, watch};
+use tokio::sync::{Mutex as Turn, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -55,6 +55,9 @@ pub(crate) struct Lease {
     places: Mutex<HashMap<String, Weak<Turn<Place>>>>,
     /// Whose turn it is to look at a queue again.
     looking: Turn<()>,
+    /// How many more transactions may be on their way: thousands of them would be refused, given up
+    /// and sent again.
+    room: Semaphore,
 }
 
 impl Session {
@@ -86,6 +89,7 @@ impl Session {
             mark: AtomicI64::new(0),
             places: Mutex::default(),
             looking: Turn::default(),
+            room: Semaphore::new(200),
         });
         tokio::spawn(renew(Arc::clone(&lease)));
         Ok(Session { renewed: Arc::new(Renewed { lease }) })
@@ -201,6 +205,7 @@ impl Lease {
             let (mut kv, txn) = (self.client.kv_client(), txn.clone());
             async move { kv.txn(txn).await }
         };
+        let _room = self.room.acquire().await;
         let (response, repeated) = persist(&self.client, STEPS, || self.is_alive(), send).await;
         Ok((response?, repeated))
     }
