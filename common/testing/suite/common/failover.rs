@@ -117,7 +117,7 @@ async fn with_learner() -> Result<(Server, Server)> {
         Server::start_with(&flags.iter().map(String::as_str).collect::<Vec<_>>())
     };
     let all = format!("--initial-cluster=voter={one}");
-    let voter = start([&own("voter", &one)[..], &[all.clone()]].concat())?;
+    let voter = start([&own("voter", &one)[..], std::slice::from_ref(&all)].concat())?;
     let mut client = connect_to([voter.endpoint()]).await?;
     client.member_add([&*two], Some(MemberAddOptions::new().with_is_learner())).await?;
     let all = [format!("{all},learner={two}"), "--initial-cluster-state=existing".to_owned()];
