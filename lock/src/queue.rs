@@ -25,6 +25,7 @@ pub(crate) struct Place {
     pub(crate) key: String,
     mark: String,             // without a slash, so that it is in no queue
     pub(crate) revision: i64, // the one in which etcd created our key; 0: none that we know of
+    seen: i64,                // of etcd, at the last look
     sent: Option<i64>,        // the version that is demanded by a request that may be on its way
 }
 
@@ -33,7 +34,7 @@ impl Place {
         let (lease, queue) = (Arc::clone(lease), format!("{name}/"));
         let key = format!("{queue}{:x}", lease.id); // as Go's
         let mark = format!("session!{:x}", lease.id);
-        Place { lease, queue, key, mark, revision: 0, sent: None }
+        Place { lease, queue, key, mark, revision: 0, seen: 0, sent: None }
     }
 
     /// Returns whether the lock is ours. With `wait`, waits until it is.
@@ -71,6 +72,7 @@ impl Place {
             if !repeated {
                 self.sent = None;
             }
+            self.seen = response.header().map_or(0, |now| now.revision());
             let mut responses = response.op_responses();
             if let Some((revision, older)) = self.find(&get(responses.pop())?) {
                 self.revision = revision;
@@ -87,6 +89,7 @@ impl Place {
         }
         let look = Txn::new().and_then([queue(2, self.revision)]);
         let (response, _) = self.lease.txn(look).await?;
+        self.seen = response.header().map_or(0, |now| now.revision());
         let keys = get(response.op_responses().pop())?;
         let (_, older) = self.find(&keys).context("our key in the queue is gone")?;
         Ok(older)
@@ -103,9 +106,12 @@ impl Place {
             // Watches from now on. Go and etcd's Lock RPC watch from a revision in the past, and etcd
             // serves such watches every 100 ms only.
             let mut watch = lease.client.watch_client().watch(&*older, None).await?;
-            let first = watch.message().await?;
-            ensure!(first.is_some_and(|first| !first.canceled()), "etcd has canceled the watch");
-            Ok((watch, self.look(true).await?)) // what happened before the watch
+            let first = watch.message().await?.context("the watch has ended")?;
+            ensure!(!first.canceled(), "etcd has canceled the watch");
+            // What happened between the last look and the watch.
+            let same = first.header().is_some_and(|now| now.revision() <= self.seen);
+            let now = if same { Some(older.clone()) } else { self.look(true).await? };
+            Ok((watch, now))
         };
         if let Ok(Ok((mut watch, now))) = timeout(limit, watch).await {
             *failures = 0;
@@ -114,7 +120,11 @@ impl Place {
             }
             tokio::select! {
                 _ = watch.message() => {} // deleted; or the watch has ended, which proves nothing
-                () = lease.time_to_look() => return Ok(now), // watch anew, as the member may be frozen
+                () = lease.time_to_look() => {
+                    // The member may be frozen, or the store another one: watch and look anew.
+                    self.seen = 0;
+                    return Ok(now);
+                }
             }
             drop(watch);
             return self.look(true).await;

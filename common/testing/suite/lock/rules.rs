@@ -34,6 +34,25 @@ async fn a_lock_costs_two_requests_two_revisions_and_no_further_key() -> Result<
 }
 
 #[tokio::test]
+async fn a_hand_over_costs_four_requests() -> Result<()> {
+    let etcd = Server::start()?;
+    let client = connect(&etcd).await?;
+    let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
+    let mut guard = Mutex::new(&s1, NAME).lock().await?;
+    let before = received(&etcd)?;
+    for session in [&s2, &s1, &s2, &s1] {
+        let waiting = waiter(&Mutex::new(session, NAME));
+        until(async || Ok(watchers(&etcd)? == 1)).await?;
+        ensure!(guard.unlock().await?);
+        guard = waiting.await??;
+        until(async || Ok(watchers(&etcd)? == 0)).await?;
+    }
+    // One puts the key, one deletes the key before, one looks; the fourth opens the watch.
+    assert_eq!(received(&etcd)? - before, 3 * 4);
+    Ok(())
+}
+
+#[tokio::test]
 async fn ten_waiters_are_served_in_order_and_none_is_woken_for_another() -> Result<()> {
     const WAITERS: i64 = 10;
     let etcd = Server::start()?;

@@ -17,11 +17,9 @@ async fn a_waiter_whose_lease_is_gone_hears_it_while_it_waits() -> Result<()> {
     let mut client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, 3 * SHORT).await?);
     let guard = Mutex::new(&s1, NAME).lock().await?;
-    let before = carried_out(&etcd)?;
     let waiting = waiter(&Mutex::new(&s2, NAME));
-    // It has looked twice: when it joined, and when it watched. A third look, at its turn,
-    // would tell that its key is gone.
-    until(async || Ok(carried_out(&etcd)? >= before + 2)).await?;
+    // It watches. If it looked at its turn, that would tell that its key is gone.
+    until(async || Ok(watchers(&etcd)? == 1)).await?;
     client.lease_revoke(s2.lease()).await?;
 
     // The next renewal tells, after a third of the TTL.
