@@ -1,5 +1,6 @@
 //! The queue: the keys in etcd. The oldest key owns the lock.
 
+use std::mem::{replace, take};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -25,7 +26,7 @@ pub(crate) struct Place {
     pub(crate) key: String,
     mark: String,             // without a slash, so that it is in no queue
     pub(crate) revision: i64, // the one in which etcd created our key; 0: none that we know of
-    seen: i64,                // of etcd, at the last look
+    joined: i64,              // the same, until the first watch
     sent: Option<i64>,        // the version that is demanded by a request that may be on its way
 }
 
@@ -34,16 +35,16 @@ impl Place {
         let (lease, queue) = (Arc::clone(lease), format!("{name}/"));
         let key = format!("{queue}{:x}", lease.id); // as Go's
         let mark = format!("session!{:x}", lease.id);
-        Place { lease, queue, key, mark, revision: 0, seen: 0, sent: None }
+        Place { lease, queue, key, mark, revision: 0, joined: 0, sent: None }
     }
 
     /// Returns whether the lock is ours. With `wait`, waits until it is.
     pub(crate) async fn acquire(&mut self, wait: bool) -> Result<bool> {
         self.leave().await?; // if the task before us could not
         let mut older = self.look(wait).await?;
-        let mut failures = 0;
+        let mut failed = false;
         while let (Some(key), true) = (&older, wait) {
-            older = self.wait(key.clone(), &mut failures).await?;
+            older = self.wait(key.clone(), &mut failed).await?;
         }
         Ok(older.is_none())
     }
@@ -72,11 +73,11 @@ impl Place {
             if !repeated {
                 self.sent = None;
             }
-            self.seen = response.header().map_or(0, |now| now.revision());
             let mut responses = response.op_responses();
             if let Some((revision, older)) = self.find(&get(responses.pop())?) {
                 self.revision = revision;
                 if response.succeeded() {
+                    self.joined = revision;
                     return Ok(older);
                 }
             } else if self.found_mark(responses.pop())? == version {
@@ -89,15 +90,14 @@ impl Place {
         }
         let look = Txn::new().and_then([queue(2, self.revision)]);
         let (response, _) = self.lease.txn(look).await?;
-        self.seen = response.header().map_or(0, |now| now.revision());
         let keys = get(response.op_responses().pop())?;
         let (_, older) = self.find(&keys).context("our key in the queue is gone")?;
         Ok(older)
     }
 
     /// Waits until the key before ours is deleted, or it is time to look anew. Returns the key that
-    /// is before ours then. `failures` counts the watches that failed since the last good one.
-    async fn wait(&mut self, older: Vec<u8>, failures: &mut u32) -> Result<Option<Vec<u8>>> {
+    /// is before ours then. `failed` says whether the last watch could not be opened.
+    async fn wait(&mut self, older: Vec<u8>, failed: &mut bool) -> Result<Option<Vec<u8>>> {
         let lease = Arc::clone(&self.lease);
         // Each watch takes a stream of the connection. If etcd allows no more of them, even for
         // renewals, some waiters must do without: not all of them, so they have different limits.
@@ -108,38 +108,27 @@ impl Place {
             let mut watch = lease.client.watch_client().watch(&*older, None).await?;
             let first = watch.message().await?.context("the watch has ended")?;
             ensure!(!first.canceled(), "etcd has canceled the watch");
-            // What happened between the last look and the watch.
-            let same = first.header().is_some_and(|now| now.revision() <= self.seen);
+            // Has there been no change since we joined? Otherwise this tells what happened before.
+            let same = first.header().map(|now| now.revision()) == Some(take(&mut self.joined));
             let now = if same { Some(older.clone()) } else { self.look(true).await? };
             Ok((watch, now))
         };
         if let Ok(Ok((mut watch, now))) = timeout(limit, watch).await {
-            *failures = 0;
+            *failed = false;
             if now.as_ref() != Some(&older) {
                 return Ok(now);
             }
             tokio::select! {
                 _ = watch.message() => {} // deleted; or the watch has ended, which proves nothing
-                () = lease.time_to_look() => {
-                    // The member may be frozen, or the store another one: watch and look anew.
-                    self.seen = 0;
-                    return Ok(now);
-                }
+                () = lease.time_to_look() => return Ok(now), // watch anew: its member may be frozen
             }
             drop(watch);
             return self.look(true).await;
         }
-        // The failure may pass at once. After another one, this looks 1, 3 or 7 times before it
-        // watches again.
-        let mut now = self.look(true).await?;
-        for _ in 1..1 << *failures {
-            if now.as_ref() != Some(&older) {
-                break;
-            }
-            lease.time_to_look().await;
-            now = self.look(true).await?;
+        let now = self.look(true).await?;
+        if replace(failed, true) && now.as_ref() == Some(&older) {
+            lease.time_to_look().await; // the failure has not passed at once
         }
-        *failures = (*failures + 1).min(3);
         Ok(now)
     }
 
