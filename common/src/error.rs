@@ -65,8 +65,8 @@ pub(crate) fn is_final(error: &Error) -> bool {
     }
 }
 
-/// Whether etcd says that users or roles have changed since the client logged in, or, without a JWT,
-/// while the request was on its way.
+/// Whether etcd says that users or roles have changed: since the client logged in, if its token is
+/// a JWT, or while the request was on its way.
 pub(crate) fn is_outdated(message: &str) -> bool {
     message.ends_with("auth store is old")
 }

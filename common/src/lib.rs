@@ -15,8 +15,8 @@
 //! [`reconnect`] when it is lost. [`argument`] reads the command line. The rest is for programs that do
 //! more than a chapter does.
 
-// A module imports only from those after it in this list:
-// deleted, connect, health, failover, login, within, settings, tls, error; argument imports nothing.
+// A module imports only from those after it in this list: deleted, connect, health, failover,
+// login, within, settings, tls, error; argument imports nothing.
 mod argument;
 mod connect;
 mod deleted;

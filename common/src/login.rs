@@ -15,8 +15,8 @@ use crate::error::is_outdated;
 /// Makes a channel whose client logs in again when a change of users or roles has outdated its
 /// token, and then sends the request again. A JWT stays outdated until it expires.
 ///
-/// etcd-client does this after the status `Unauthenticated`, which etcd gives to an expired token. An
-/// outdated one gets another status, so the channel translates it.
+/// etcd-client does this after the status `Unauthenticated`, which etcd returns for an expired
+/// token. An outdated token gets another status, so the channel translates it.
 #[derive(Clone)]
 pub(crate) struct LogsIn<B>(pub(crate) B);
 

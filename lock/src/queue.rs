@@ -108,7 +108,7 @@ impl Place {
             let mut watch = lease.client.watch_client().watch(&*older, None).await?;
             let first = watch.message().await?.context("the watch has ended")?;
             ensure!(!first.canceled(), "etcd has canceled the watch");
-            // Has there been no change since we joined? Otherwise this tells what happened before.
+            // Without a change since we joined, nothing happened before the watch.
             let same = first.header().map(|now| now.revision()) == Some(take(&mut self.joined));
             let now = if same { Some(older.clone()) } else { self.look(true).await? };
             Ok((watch, now))
@@ -132,8 +132,8 @@ impl Place {
         Ok(now)
     }
 
-    /// Leaves the queue, if we are in it. Returns whether the lock was ours. If etcd has no space for
-    /// the mark, the next one to use this place raises it.
+    /// Leaves the queue, if we are in it. Returns whether the lock was ours. If etcd has no space
+    /// for the mark, the next task at this place raises it.
     pub(crate) async fn leave(&mut self) -> Result<bool> {
         let known = self.revision;
         let raised = self.raise().await;

@@ -253,8 +253,8 @@ where
         match response {
             Err(error) if is_refusal(&error) || !go_on() => return (Err(error), count > 1),
             Err(error) if error.is::<RequestError>() => {
-                // After a change of users the same token may do. If it does not, it is a JWT, and takes
-                // a new log-in. (A client that `common::connect` made does that by itself.)
+                // After a change of users the same token may do. If it does not, it is a JWT, and a
+                // new log-in helps. (A client of `common::connect` does that by itself.)
                 let log_in = count > 3 && error.to_string().ends_with("auth store is old");
                 if !log_in || !matches!(timeout(step, client.refresh_token()).await, Ok(Ok(()))) {
                     sleep(pause).await;

@@ -471,8 +471,8 @@ async fn a_session_has_room_for_200_requests_of_four_attempts() -> Result<()> {
     let waiting: Vec<_> =
         (0..400).map(|number| waiter(&Mutex::new(&session, format!("lock{number}")))).collect();
     sleep(Duration::from_secs(16)).await;
-    // Each lock has two tasks, the waiter's and the session's. Each attempt has two, its own and that
-    // of the HTTP library, which ends later.
+    // Each lock has two tasks, the waiter's and the session's. Each attempt has two, its own and
+    // one of the HTTP library, which ends later.
     let more = tasks() - before;
     ensure!(more <= 2 * waiting.len() + 2 * 5 * 200, "{more} tasks");
 

@@ -18,7 +18,7 @@ async fn a_waiter_whose_lease_is_gone_hears_it_while_it_waits() -> Result<()> {
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, 3 * SHORT).await?);
     let guard = Mutex::new(&s1, NAME).lock().await?;
     let waiting = waiter(&Mutex::new(&s2, NAME));
-    // It watches. If it looked at its turn, that would tell that its key is gone.
+    // It watches. At its turn it would look, and see that its key is gone.
     until(async || Ok(watchers(&etcd)? == 1)).await?;
     client.lease_revoke(s2.lease()).await?;
 
