@@ -56,13 +56,10 @@ impl Mutex {
 
     async fn contend(&self, wait: bool) -> Result<Option<Guard>> {
         let contend = async {
-            let place = Arc::clone(&self.place);
-            let place = match wait {
-                true => place.lock_owned().await,
-                false => match place.try_lock_owned() {
-                    Ok(place) => place,
-                    Err(_) => return Ok(None), // another task of this session has it
-                },
+            let place = match Arc::clone(&self.place).try_lock_owned() {
+                Ok(place) => place,
+                Err(_) if wait => Arc::clone(&self.place).lock_owned().await,
+                Err(_) => return Ok(None), // another task of this session has it
             };
             let (tell, told) = oneshot::channel();
             // In a task of its own: the caller may go away at any time, and etcd has to be told.

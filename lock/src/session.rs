@@ -206,7 +206,8 @@ impl Lease {
             async move { kv.txn(txn).await }
         };
         let _room = self.room.acquire().await;
-        let (response, repeated) = persist(&self.client, STEPS, || self.is_alive(), send).await;
+        let steps = [REQUEST_TIMEOUT, 8 * REQUEST_TIMEOUT];
+        let (response, repeated) = persist(&self.client, steps, || self.is_alive(), send).await;
         Ok((response?, repeated))
     }
 
@@ -221,9 +222,6 @@ impl Lease {
 
 /// Before the next attempt after an error: a member may be down, or the cluster elects a leader.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Between the attempts of a request that gets no response.
-const STEPS: [Duration; 2] = [REQUEST_TIMEOUT, REQUEST_TIMEOUT.saturating_mul(8)];
 
 /// Sends a request again until etcd responds to one of the attempts or refuses it, or we must not
 /// `go_on`. Also returns whether there was more than one attempt. Doubles the step between two
@@ -253,12 +251,12 @@ where
         match response {
             Err(error) if is_refusal(&error) || !go_on() => return (Err(error), count > 1),
             Err(error) if error.is::<RequestError>() => {
+                sleep(pause).await;
+                pause = (2 * pause).min(16 * PAUSE).min(steps[0]);
                 // After a change of users the same token may do. If it does not, it is a JWT, and a
                 // new log-in helps. (A client of `common::connect` does that by itself.)
-                let log_in = count > 3 && error.to_string().ends_with("auth store is old");
-                if !log_in || !matches!(timeout(step, client.refresh_token()).await, Ok(Ok(()))) {
-                    sleep(pause).await;
-                    pause = (2 * pause).min(16 * PAUSE).min(steps[0]);
+                if count > 3 && error.to_string().ends_with("auth store is old") {
+                    let _ = timeout(step, client.refresh_token()).await;
                 }
             }
             Err(_) => step = (2 * step).min(longest),

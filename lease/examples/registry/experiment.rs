@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, EventType, KeyValue, WatchOptions};
 use etcd_server::Server;
@@ -264,6 +264,7 @@ async fn draw(mut client: Client, timeline: Timeline) -> Result<()> {
     let watch = client.watch(BELOW, Some(WatchOptions::new().with_prefix()));
     let mut stream = within(REQUEST_TIMEOUT, watch).await?;
     while let Some(response) = within(NO_LIMIT, stream.message()).await? {
+        ensure!(!response.canceled(), "watch cancelled: {}", response.cancel_reason());
         for event in response.events() {
             let kv = event.kv().context("an event without a key")?;
             let sign = match event.event_type() {
