@@ -41,8 +41,8 @@ pub fn is_refusal(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(|RequestError { error }| is_final(error))
 }
 
-/// Lists the errors that may pass. All others are refusals, even if nobody has thought of them: a
-/// refusal that is sent again and again costs more than an error that came too soon.
+/// Whether an error is a refusal: any error that is not listed here as one that may pass. A refused
+/// request that is sent again and again costs more than an error that came too soon.
 pub(crate) fn is_final(error: &Error) -> bool {
     let text = one_line(error);
     match code(error) {
