@@ -104,11 +104,20 @@ impl Drop for Program {
 
 /// Returns the command for any program, which gets little of the environment and ignores no signal.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
-    static HANDLED: LazyLock<io::Result<()>> = LazyLock::new(handle_signals);
-    if let Err(error) = &*HANDLED {
-        eprintln!("cannot handle signals: {error}");
-    }
+    prepare();
     etcd_server::bare_command(program)
+}
+
+/// Makes this process fit for many tests at the same time, wherever it was started. [`command`] does it, too.
+pub fn prepare() {
+    static PREPARED: LazyLock<io::Result<()>> = LazyLock::new(|| {
+        // A terminal of macOS allows 256 open files, until somebody asks for more.
+        rlimit::increase_nofile_limit(4096)?;
+        handle_signals()
+    });
+    if let Err(error) = &*PREPARED {
+        eprintln!("cannot prepare for many tests: {error}");
+    }
 }
 
 /// Ends the tests after Ctrl-C, as if nothing were done about it. But a program ignores the signals that the tests

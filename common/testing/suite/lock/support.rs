@@ -27,10 +27,12 @@ pub const SHORT: Duration = Duration::from_secs(2);
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub async fn connect(etcd: &Server) -> Result<Client> {
+    testing::prepare();
     Ok(Client::connect([etcd.address().to_string()], None).await?)
 }
 
 pub async fn connect_by(proxy: &Proxy) -> Result<Client> {
+    testing::prepare();
     Ok(Client::connect([proxy.address().to_string()], None).await?)
 }
 
