@@ -14,8 +14,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use common::argument;
 use exercise::{COURSE, root};
 
-/// The folders with the answers, and with what each of them is told.
-const KEPT_BACK: [&str; 2] = ["common/answers", "common/testing/suite"];
+/// The answers, and what needs them.
+const KEPT_BACK: [&str; 3] = ["common/answers", "common/testing/answers", "common/testing/suite"];
 
 fn main() -> Result<()> {
     let Some(folder) = argument("FOLDER", include_str!("hand-out.rs")) else {

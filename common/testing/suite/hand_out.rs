@@ -1,8 +1,9 @@
 //! The copy for students.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Result, ensure};
 use exercise::{COURSE, Exercise};
@@ -34,6 +35,11 @@ fn a_hand_out_has_no_answers() -> Result<()> {
         }
     }
     check_links(&copy)?;
+    // Cargo finds all that the copy needs. To build it takes minutes.
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    let cargo = cargo.args(["metadata", "--offline", "--no-deps", "--format-version", "1"]);
+    let output = cargo.current_dir(&copy).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8(output.stderr)?);
 
     // A folder that was moved or copied has files of its own, whatever the program was built for.
     fs::write(copy.join("delete/examples/tidy/yours.rs"), "changed")?;

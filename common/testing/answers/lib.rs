@@ -43,23 +43,23 @@ macro_rules! answers {
     };
 }
 
-#[path = "../counter/mod.rs"]
+#[path = "../../answers/counter/mod.rs"]
 mod counter;
-#[path = "../fencing/mod.rs"]
+#[path = "../../answers/fencing/mod.rs"]
 mod fencing;
-#[path = "../heartbeat/mod.rs"]
+#[path = "../../answers/heartbeat/mod.rs"]
 mod heartbeat;
-#[path = "../leader/mod.rs"]
+#[path = "../../answers/leader/mod.rs"]
 mod leader;
-#[path = "../pages/mod.rs"]
+#[path = "../../answers/pages/mod.rs"]
 mod pages;
-#[path = "../registry/mod.rs"]
+#[path = "../../answers/registry/mod.rs"]
 mod registry;
-#[path = "../reload/mod.rs"]
+#[path = "../../answers/reload/mod.rs"]
 mod reload;
-#[path = "../roster/mod.rs"]
+#[path = "../../answers/roster/mod.rs"]
 mod roster;
-#[path = "../tidy/mod.rs"]
+#[path = "../../answers/tidy/mod.rs"]
 mod tidy;
 
 /// Returns the answers to an exercise, the solution first. There are none to one that does not exist.
