@@ -121,8 +121,8 @@ impl Etcd {
         Ok(())
     }
 
-    /// Returns all changes of keys with this prefix, from a revision until now. Ends with a change
-    /// of its own, which it does not return.
+    /// Returns all changes of keys with this prefix, from a revision until now. Puts the key
+    /// `PREFIX/end` to find the end, and leaves it there.
     pub async fn history(&mut self, prefix: &str, from: i64) -> Result<Vec<Change>> {
         let end = self.put(&format!("{prefix}/end"), "").await?;
         let past = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(from);

@@ -132,7 +132,7 @@ impl Wire {
 
     /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the wire. The
     /// client may send fewer, until the [`REQUEST_TIMEOUT`]. Returns *broken* if it waits for the
-    /// response for more than [`LIMIT`].
+    /// response for more than 5 s.
     pub async fn lose(&mut self, nth: usize) -> Result<()> {
         let get_or_watch = async {
             for _ in 1..nth {

@@ -62,18 +62,24 @@ mod roster;
 #[path = "../../answers/tidy/mod.rs"]
 mod tidy;
 
-/// Returns the answers to an exercise, the solution first. There are none to one that does not exist.
-pub fn answers(exercise: &str) -> Vec<Answer> {
-    match exercise {
-        "counter" => counter::answers(),
-        "fencing" => fencing::answers(),
-        "heartbeat" => heartbeat::answers(),
-        "leader" => leader::answers(),
-        "pages" => pages::answers(),
-        "registry" => registry::answers(),
-        "reload" => reload::answers(),
-        "roster" => roster::answers(),
-        "tidy" => tidy::answers(),
-        _ => Vec::new(),
-    }
+/// Returns the answers to one exercise, the solution first.
+pub type Answers = fn() -> Vec<Answer>;
+
+/// The exercises in reading order.
+pub const EXERCISES: [(&str, Answers); 9] = [
+    ("counter", counter::answers),
+    ("pages", pages::answers),
+    ("reload", reload::answers),
+    ("tidy", tidy::answers),
+    ("registry", registry::answers),
+    ("heartbeat", heartbeat::answers),
+    ("fencing", fencing::answers),
+    ("leader", leader::answers),
+    ("roster", roster::answers),
+];
+
+/// Returns the answers to an exercise, or `None` if it has none.
+pub fn answers(exercise: &str) -> Option<Vec<Answer>> {
+    let (_, answers) = EXERCISES.iter().find(|(name, _)| *name == exercise)?;
+    Some(answers())
 }

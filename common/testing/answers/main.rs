@@ -8,27 +8,30 @@
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use common::{cannot_use, words};
 
 fn main() -> Result<ExitCode> {
     let words = words(include_str!("main.rs"));
-    let (exercise, name) = match &words[..] {
-        [exercise] => (exercise, None),
-        [exercise, name] => (exercise, Some(name)),
-        _ => cannot_use(&words.join(" "), "cargo run -p answers -- EXERCISE [ANSWER]"),
+    let [exercise, answer @ ..] = &words[..] else {
+        cannot_use("", "cargo run -p answers -- EXERCISE [ANSWER]");
     };
-    let answers = answers::answers(exercise);
-    match name {
-        Some(name) => match answers.iter().find(|answer| answer.name == *name) {
-            Some(answer) => Ok(answer.run()),
-            None => cannot_use(&words.join(" "), "cargo run -p answers -- EXERCISE [ANSWER]"),
-        },
-        None => {
+    let answers = answers::answers(exercise).with_context(|| {
+        let names = answers::EXERCISES.map(|(name, _)| name).join(", ");
+        format!("there is no exercise called {exercise:?}; there are: {names}")
+    })?;
+    match answer {
+        [] => {
             for answer in answers {
                 writeln!(stdout(), "{:<18}{}", answer.name, answer.verdict)?;
             }
             Ok(ExitCode::SUCCESS)
         }
+        [name] => {
+            let answer = answers.iter().find(|answer| answer.name == *name);
+            let answer = answer.with_context(|| format!("{exercise} has no answer {name:?}"))?;
+            Ok(answer.run())
+        }
+        more => cannot_use(&more.join(" "), "cargo run -p answers -- EXERCISE [ANSWER]"),
     }
 }

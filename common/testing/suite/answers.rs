@@ -1,55 +1,63 @@
 //! The answers to the exercises: the right ones are *held*, the wrong ones *broken* with a message that fits.
 
+use std::fs;
 use std::panic::resume_unwind;
 use std::thread;
 
-use answers::Answer;
-use anyhow::{Result, ensure};
-use testing::{Places, Program, as_handed_out, program};
+use answers::{Answer, EXERCISES};
+use anyhow::{Context, Result, ensure};
+use exercise::{COURSE, Exercise};
+use testing::{Places, Program, as_handed_out, program, root};
 
-#[test]
-fn counter() -> Result<()> {
-    tells_right_from_wrong("counter")
+/// Makes a test of each exercise, so that all of them are begun at the same time.
+macro_rules! exercises {
+    ($($name:ident)+) => {
+        const TESTED: &[&str] = &[$(stringify!($name)),+];
+        $(
+            #[test]
+            fn $name() -> Result<()> {
+                tells_right_from_wrong(stringify!($name))
+            }
+        )+
+    };
 }
 
-#[test]
-fn fencing() -> Result<()> {
-    tells_right_from_wrong("fencing")
-}
+exercises! { counter pages reload tidy registry heartbeat fencing leader roster }
 
 #[test]
-fn heartbeat() -> Result<()> {
-    tells_right_from_wrong("heartbeat")
-}
+fn no_exercise_is_forgotten() -> Result<()> {
+    let course = COURSE.map(|exercise| exercise.name);
+    ensure!(EXERCISES.map(|(name, _)| name) == course, "the answers are not those of COURSE");
+    ensure!(TESTED == course, "not all of COURSE is tested");
+    let first_page = fs::read_to_string(root().join("README.md"))?;
+    for exercise in COURSE {
+        let Exercise { chapter, name, .. } = exercise;
+        let link = format!("README.md#{name})");
+        ensure!(first_page.contains(&link), "{name} is not on the first page");
+        let page = fs::read_to_string(exercise.yours().with_file_name("../../README.md"))?;
+        let run = format!("\n$ {}\n", exercise.command());
+        ensure!(page.contains(&run), "the page of {chapter} does not show {name}");
 
-#[test]
-fn leader() -> Result<()> {
-    tells_right_from_wrong("leader")
-}
-
-#[test]
-fn pages() -> Result<()> {
-    tells_right_from_wrong("pages")
-}
-
-#[test]
-fn registry() -> Result<()> {
-    tells_right_from_wrong("registry")
-}
-
-#[test]
-fn reload() -> Result<()> {
-    tells_right_from_wrong("reload")
-}
-
-#[test]
-fn roster() -> Result<()> {
-    tells_right_from_wrong("roster")
-}
-
-#[test]
-fn tidy() -> Result<()> {
-    tells_right_from_wrong("tidy")
+        let listed = answers::answers(name).unwrap_or_default();
+        ensure!(listed.first().is_some_and(|answer| answer.name == "solution"), "{name}");
+        let mut written = Vec::new();
+        for file in fs::read_dir(root().join(exercise.answer("")))? {
+            let path = file?.path();
+            written.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+        let edits = fs::read_to_string(root().join(exercise.answer("edits.rs")))?;
+        let edits = edits.lines().filter_map(|line| line.trim().split_once(": {"));
+        written.extend(edits.map(|(name, _)| name.to_owned()));
+        let is_answer = |name: &str| {
+            name.chars().all(|c| c == '_' || c.is_lowercase()) && name != "mod" && name != "edits"
+        };
+        written.retain(|name| is_answer(name));
+        let mut listed: Vec<_> = listed.iter().map(|answer| answer.name).collect();
+        written.sort();
+        listed.sort();
+        ensure!(written == listed, "{name}: {written:#?} are written, {listed:#?} in its list");
+    }
+    Ok(())
 }
 
 /// Tries answers to an exercise. The last line of each run must be the verdict that the answer has, in which
@@ -58,7 +66,7 @@ fn tidy() -> Result<()> {
 /// All answers take minutes. So without the variable `EVERY_ANSWER`, only some are tried: the first two right
 /// ones, and the first three wrong ones.
 fn tells_right_from_wrong(exercise: &str) -> Result<()> {
-    let mut all = answers::answers(exercise);
+    let mut all = answers::answers(exercise).context("it has no answers")?;
     all.retain(|answer| answer.name != "mistake"); // the page shows that one
     let (right, wrong): (Vec<Answer>, Vec<Answer>) = all.into_iter().partition(Answer::is_right);
     let (some, more) = if as_handed_out() { (right.len(), wrong.len()) } else { (2, 3) };
@@ -66,7 +74,6 @@ fn tells_right_from_wrong(exercise: &str) -> Result<()> {
     thread::scope(|scope| {
         let runs: Vec<_> =
             tried.map(|answer| scope.spawn(|| expect_verdict(exercise, answer))).collect();
-        ensure!(!runs.is_empty(), "there are no answers to {exercise}");
         runs.into_iter().try_for_each(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }

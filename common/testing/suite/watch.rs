@@ -18,7 +18,7 @@ fn prints_what_the_readme_shows() -> Result<()> {
 
 #[test]
 fn the_exercises_print_what_the_readme_shows() -> Result<()> {
-    testing::follow_exercises("watch", &["reload"])
+    crate::follow_exercises("watch")
 }
 
 async fn client(server: &Server) -> Result<Client> {
