@@ -56,6 +56,9 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
     );
     eprintln!("starting etcd at {address}, with its data in {}", shown(&data));
     let mut etcd = spawn(&mut command)?;
+    // A pipe that somebody gave this program would otherwise stay open for as long as etcd runs.
+    #[cfg(unix)]
+    close_fds::set_fds_cloexec(3, &[]);
     let stop = if cfg!(windows) { "taskkill /f /pid" } else { "kill" };
     eprintln!("it keeps running; stop it with: {stop} {}", etcd.id());
     wait_until_serving(&mut etcd, &log, store.as_deref())

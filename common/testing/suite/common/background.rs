@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -196,5 +197,24 @@ fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
     fs::rename(&held, &wanted)?;
     let lines = failing(&mut desk, chapter)?.concat();
     ensure!(lines.contains(" (another etcd may hold its data: stop it)"), "{lines}");
+    Ok(())
+}
+
+#[test]
+fn the_server_inherits_no_descriptor() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let chapter = desk.command("put-get")?;
+    let mut shell = testing::command("bash");
+    // `cat` ends when nobody has the other end of its pipe open.
+    let script = r#""$0" 3>&1 44>&1 2>&1 >/dev/null | cat"#;
+    shell.args(["-c", script]).arg(chapter.get_program());
+    shell.envs(chapter.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let shell = Program::start(shell)?;
+    let mut lines = Vec::new();
+    while let Some(line) = shell.line()? {
+        desk.note(&line);
+        lines.push(line);
+    }
+    ensure!(lines.iter().any(|line| line.starts_with("starting etcd ")), "{lines:#?}");
     Ok(())
 }
