@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::launch::{
-    POLL_INTERVAL, START_LIMIT, create_private, etcd, shown, spawn, wait_until_serving,
+    POLL_INTERVAL, START_LIMIT, create_private, etcd, limit, quoted, shown, spawn,
+    wait_until_serving,
 };
 
 /// Starts an etcd in the background if nothing listens at `address`, and waits until it serves.
@@ -28,7 +29,7 @@ use crate::launch::{
 /// - Another etcd with this data has been starting or stopping for 30 s.
 /// - etcd exits, or does not serve within [`START_LIMIT`]. The error has the reason from its log.
 pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
-    if is_taken(address) {
+    if is_taken(address)? {
         return Ok(None);
     }
     let data = background_data(address);
@@ -39,7 +40,7 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
     };
     let log = data.with_extension("log");
     let _ = fs::rename(&log, data.with_extension("log.old")); // there may be none
-    let store = data.exists().then(|| shown(&data));
+    let store = data.exists().then(|| quoted(shown(&data)));
 
     let mut command = etcd(&data, "http", address, &log)?;
     // etcd inherits the file, and on Unix the lock with it. So no other is started while this one
@@ -55,10 +56,10 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
         0x0000_0208, // CREATE_NEW_PROCESS_GROUP | DETACHED_PROCESS
     );
     eprintln!("starting etcd at {address}, with its data in {}", shown(&data));
-    let mut etcd = spawn(&mut command)?;
     // A pipe that somebody gave this program would otherwise stay open for as long as etcd runs.
     #[cfg(unix)]
     close_fds::set_fds_cloexec(3, &[]);
+    let mut etcd = spawn(&mut command)?;
     let stop = if cfg!(windows) { "taskkill /f /pid" } else { "kill" };
     eprintln!("it keeps running; stop it with: {stop} {}", etcd.id());
     wait_until_serving(&mut etcd, &log, store.as_deref())
@@ -70,9 +71,11 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
 /// target folder, or `etcd-PORT` for another port than 2379.
 ///
 /// The target folder is the one that this program has been built in, wherever it is now. A program
-/// outside of any has its data in the system's folder for temporary files.
+/// outside of any has its data in the folder `.etcd-by-example` of this account's home: the folder
+/// for temporary files is everybody's.
 pub fn background_data(address: SocketAddr) -> PathBuf {
-    let target = target_folder().unwrap_or_else(env::temp_dir);
+    let home = || env::home_dir().map(|home| home.join(".etcd-by-example"));
+    let target = target_folder().or_else(home).unwrap_or_else(env::temp_dir);
     match address.port() {
         2379 => target.join("etcd"),
         port => target.join(format!("etcd-{port}")),
@@ -101,7 +104,7 @@ fn take_turn(address: SocketAddr, path: &Path) -> Result<Option<File>> {
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::WouldBlock) if is_taken(address) => return Ok(None),
+            Err(TryLockError::WouldBlock) if is_taken(address)? => return Ok(None),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(POLL_INTERVAL),
             Err(TryLockError::WouldBlock) => {
                 bail!("an etcd, or a program that starts one, has held {shown} for 30 s: stop it")
@@ -112,9 +115,26 @@ fn take_turn(address: SocketAddr, path: &Path) -> Result<Option<File>> {
 }
 
 /// Whether anything listens at `address`, etcd or not. Waits up to 1 s for a connection.
-fn is_taken(address: SocketAddr) -> bool {
-    match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
-        Err(error) => error.kind() != ErrorKind::ConnectionRefused,
-        Ok(_) => true,
+///
+/// # Errors
+///
+/// This machine cannot connect to itself.
+fn is_taken(address: SocketAddr) -> Result<bool> {
+    let Err(error) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
+        return Ok(true);
+    };
+    let is_down = "the network of this machine is down: `ip link set lo up` starts the part \
+                   that etcd needs";
+    let advice = match error.kind() {
+        ErrorKind::ConnectionRefused => return Ok(false),
+        ErrorKind::NetworkUnreachable
+        | ErrorKind::NetworkDown
+        | ErrorKind::HostUnreachable
+        | ErrorKind::AddrNotAvailable => Some(is_down),
+        _ => limit(&error),
+    };
+    match advice {
+        Some(advice) => bail!("cannot connect to {address}: {error}; {advice}"),
+        None => Ok(true),
     }
 }

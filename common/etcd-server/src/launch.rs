@@ -75,13 +75,30 @@ fn binary() -> OsString {
 }
 
 pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
-    command.spawn().with_context(|| {
+    command.spawn().map_err(|error| {
         let program = command.get_program().display();
-        match env::var_os("ETCD").filter(|path| !path.is_empty()) {
-            Some(_) => format!("cannot start {program}, which ETCD names; unset it, or correct it"),
+        let named = env::var_os("ETCD").is_some_and(|path| !path.is_empty());
+        let text = match limit(&error) {
+            Some(limit) => format!("cannot start {program}; {limit}"),
+            None if named => {
+                format!("cannot start {program}, which ETCD names; unset it, or correct it")
+            }
             None => format!("cannot start {program}; set ETCD to the path of an etcd"),
-        }
+        };
+        anyhow::Error::new(error).context(text)
     })
+}
+
+/// Returns what to do if the system has refused something because of a limit.
+pub(crate) fn limit(error: &io::Error) -> Option<&'static str> {
+    match error.raw_os_error() {
+        // ENFILE and EMFILE.
+        Some(23 | 24) if cfg!(unix) => Some("too many files are open: see `ulimit -n`"),
+        _ if error.kind() == io::ErrorKind::WouldBlock => {
+            Some("too many processes run: see `ulimit -u`")
+        }
+        _ => None,
+    }
 }
 
 /// Waits until the log of an etcd says that it serves. Returns the log. `store` names the data that was
@@ -131,8 +148,10 @@ fn field(line: &str, name: &str) -> Option<String> {
 /// Says why etcd does not serve, in the words of its log, and what to do.
 fn explain(log: &str, store: Option<&str>) -> String {
     let has = |words: &[&str]| words.iter().any(|words| log.contains(words));
-    let advice = if has(&["no space left on device"]) {
+    let advice = if has(&["no space left on device", "disk quota exceeded"]) {
         "the disk is full, and etcd takes 130 MB".to_owned()
+    } else if has(&["address already in use"]) {
+        "another program holds that port: stop it, or choose another port".to_owned()
     } else if has(&["cannot allocate memory", "failed to reserve", "out of memory"]) {
         "its memory is limited, and it reserves 10 GB of addresses: see `ulimit -v`".to_owned()
     } else if has(&["flocked by another process"]) {
@@ -145,6 +164,9 @@ fn explain(log: &str, store: Option<&str>) -> String {
             false => "its data may be damaged",
         };
         format!("{cause}; to lose the data and begin anew: rm -r {store}")
+    } else if !log.ends_with('\n') {
+        // On a full disk, etcd cannot write why it ends.
+        "the disk may be full, because its log is cut short; etcd takes 130 MB".to_owned()
     } else {
         return reason(log);
     };
@@ -180,4 +202,14 @@ fn reason(log: &str) -> String {
 pub(crate) fn shown(path: &Path) -> String {
     let here = env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+/// Returns a path as you can paste it into a shell: in quotes where the shell would change it.
+pub fn quoted(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref().display().to_string();
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-".contains(char);
+    match path.starts_with('-') || !path.chars().all(is_plain) {
+        true => format!("'{}'", path.replace('\'', r"'\''")),
+        false => path,
+    }
 }

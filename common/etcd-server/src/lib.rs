@@ -43,7 +43,7 @@ pub use address::free_address;
 pub use background::{background_data, find_or_start, target_folder};
 pub use cluster::Cluster;
 pub use freeze::{Frozen, freeze};
-pub use launch::{START_LIMIT, bare_command};
+pub use launch::{START_LIMIT, bare_command, quoted};
 pub use metric::metric;
 pub use proxy::Proxy;
 pub use server::{Process, Server};

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use etcd_client::Client;
-use etcd_server::{Cluster, add_users};
+use etcd_server::{Cluster, add_users, quoted};
 use tokio::signal::ctrl_c;
 use tokio::time::{sleep, timeout};
 
@@ -46,7 +46,7 @@ async fn cluster(tls: bool, user: bool) -> Result<()> {
         for (variable, file) in
             [("CACERT", "ca.pem"), ("CERT", "client.pem"), ("KEY", "client.key")]
         {
-            writeln!(stdout(), "export ETCDCTL_{variable}={}", cluster.file(file).display())?;
+            writeln!(stdout(), "export ETCDCTL_{variable}={}", quoted(cluster.file(file)))?;
         }
     }
     if user {

@@ -7,7 +7,7 @@
 //! It first builds all programs. That takes minutes and needs a network, but only once.
 
 use std::env;
-use std::io::{Write, stdout};
+use std::io::{ErrorKind, Write, stdout};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -65,7 +65,7 @@ async fn chapters_etcd() -> Result<String> {
     let local = format!("127.0.0.1:{}", variable("ETCD_LOCAL_PORT").unwrap_or("2379".to_owned()));
     // What is not a port is an error below.
     if let (None, Ok(local)) = (&named, local.parse::<SocketAddr>())
-        && TcpStream::connect(local).is_err()
+        && TcpStream::connect(local).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
     {
         return Ok(format!("{local} is free: the first chapter starts an etcd there"));
     }

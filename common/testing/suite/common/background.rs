@@ -200,6 +200,138 @@ fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
     Ok(())
 }
 
+/// Copies a chapter into a folder, so that a test can run it from there. Returns the copy.
+fn copied(desk: &Desk, folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let program = folder.join("put-get");
+    // By another process, as in the test above.
+    let mut copy = testing::command("cp");
+    copy.arg(desk.command("put-get")?.get_program()).arg(&program);
+    ensure!(copy.status()?.success(), "cp failed");
+    Ok(program)
+}
+
+#[test]
+fn the_path_of_damaged_data_can_be_pasted() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let folder = tempfile::tempdir()?;
+    let target = folder.path().join("it's é; $HOME/target");
+    let program = copied(&desk, &target.join("debug"))?;
+    fs::write(target.join("CACHEDIR.TAG"), "")?;
+    let data = target.join(format!("etcd-{}", desk.address.port()));
+    fs::create_dir_all(data.join("member/snap"))?;
+    fs::write(data.join("member/snap/db"), [0; 5000])?;
+    let mut chapter = testing::command(program);
+    chapter.env("ETCD_LOCAL_PORT", desk.address.port().to_string());
+    let ended = failing(&mut desk, chapter)?.concat();
+    let (_, advice) =
+        ended.split_once("to lose the data and begin anew: ").context(ended.clone())?;
+    let (pasted, _) = advice.split_once("); its log is ").context(ended.clone())?;
+    ensure!(testing::command("sh").args(["-c", pasted]).status()?.success(), "{pasted}");
+    ensure!(!data.exists() && target.exists(), "{pasted}");
+    Ok(())
+}
+
+#[test]
+fn a_copied_program_keeps_its_data_in_the_home_folder() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let (folder, home) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let mut chapter = testing::command(copied(&desk, folder.path())?);
+    chapter.env("ETCD_LOCAL_PORT", desk.address.port().to_string()).env("HOME", home.path());
+    ensure!(starts_one(&mut desk, chapter)?);
+    let data = home.path().join(format!(".etcd-by-example/etcd-{}", desk.address.port()));
+    ensure!(data.is_dir(), "{} is missing", data.display());
+    drop(desk); // or the server would write into a folder that is gone
+    Ok(())
+}
+
+/// Runs a chapter with a shell script as its etcd, which must fail. Returns what the chapter shows.
+fn failing_with(desk: &mut Desk, script: &str) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let etcd = folder.path().join("etcd");
+    // By another process, as in the test above.
+    let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0"; chmod 700 "$0""#;
+    let mut shell = testing::command("sh");
+    ensure!(shell.args(["-c", write]).arg(&etcd).arg(script).status()?.success());
+    let mut chapter = desk.command("put-get")?;
+    chapter.env("ETCD", etcd);
+    Ok(failing(desk, chapter)?.concat())
+}
+
+#[test]
+fn a_log_that_is_cut_short_hints_at_a_full_disk() -> Result<()> {
+    let mut desk = Desk::new()?;
+    for (script, advice) in [
+        ("exit 1", "(the disk may be full, "),
+        (r#"printf '{"level":"info","msg":"op' >&2; exit 1"#, "(the disk may be full, "),
+        ("echo write x: disk quota exceeded >&2; exit 1", "(the disk is full, "),
+        ("echo write x: no space left on device >&2; exit 1", "(the disk is full, "),
+    ] {
+        let ended = failing_with(&mut desk, script)?;
+        ensure!(ended.contains(advice), "{script}: {ended}");
+    }
+    let other = failing_with(&mut desk, "echo something else >&2; exit 1")?;
+    ensure!(!other.contains("the disk"), "{other}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_that_is_bound_but_silent_gets_advice() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let bound = tokio::net::TcpSocket::new_v4()?;
+    bound.bind(desk.address)?;
+    let chapter = desk.command("put-get")?;
+    let ended = failing(&mut desk, chapter)?.concat();
+    let advice = "address already in use (another program holds that port: ";
+    ensure!(ended.contains(advice), "{ended}");
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_machine_without_a_network_gets_advice() -> Result<()> {
+    let mut desk = Desk::new()?;
+    // Both in a network namespace of their own, in which even loopback is down.
+    let unshare = |command: Command| {
+        let mut unshared = testing::command("unshare");
+        unshared.arg("-rn").arg(command.get_program());
+        unshared.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        unshared
+    };
+    if !unshare(testing::command("true")).status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: this account must not make a network namespace");
+        return Ok(());
+    }
+    let chapter = unshare(desk.command("put-get")?);
+    let ended = failing(&mut desk, chapter)?.concat();
+    ensure!(ended.contains("Network is unreachable"), "{ended}");
+    ensure!(ended.contains("the network of this machine is down: "), "{ended}");
+    ensure!(!ended.contains("stop what holds that port"), "{ended}");
+    Ok(())
+}
+
+#[test]
+fn too_many_open_files_get_advice_that_fits() -> Result<()> {
+    let mut desk = Desk::new()?;
+    let mut has_advised = false;
+    // How many a program needs before it starts etcd depends on its libraries.
+    for limit in 8..20 {
+        let chapter = desk.command("put-get")?;
+        let mut limited = testing::command("sh");
+        limited
+            .args(["-c", &format!(r#"ulimit -n {limit}; exec "$0""#)])
+            .arg(chapter.get_program());
+        limited.envs(chapter.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let (lines, status) = Program::start(limited)?.end()?;
+        lines.iter().for_each(|line| desk.note(line));
+        let shown = lines.concat();
+        ensure!(!status.success() && !shown.contains("set ETCD"), "{limit}: {shown}");
+        has_advised |= shown.contains("see `ulimit -n`");
+    }
+    ensure!(has_advised, "no limit let a chapter come so far");
+    Ok(())
+}
+
 #[test]
 fn the_server_inherits_no_descriptor() -> Result<()> {
     let mut desk = Desk::new()?;
