@@ -9,6 +9,7 @@
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
+use bstr::BStr;
 use common::{REQUEST_TIMEOUT, argument, connect, within};
 
 #[tokio::main(flavor = "current_thread")]
@@ -28,7 +29,7 @@ async fn main() -> Result<()> {
     // A get reads a range of keys, and one key is the shortest range. So the response is a list
     // here too. It is empty if the key does not exist.
     for kv in response.kvs() {
-        writeln!(stdout(), "{},{}", kv.key_str()?, kv.value_str()?)?;
+        writeln!(stdout(), "{},{}", BStr::new(kv.key()), BStr::new(kv.value()))?;
     }
 
     Ok(())
