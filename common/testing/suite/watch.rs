@@ -27,6 +27,18 @@ async fn client(server: &Server) -> Result<Client> {
     Ok(Client::connect([server.address().to_string()], Some(options)).await?)
 }
 
+#[test]
+fn refuses_an_empty_key() -> Result<()> {
+    let server = Server::start()?;
+    let mut watch = program_at(&server, "watch")?;
+    watch.arg("");
+    let watch = Program::start(watch)?;
+    let expected = "Error: cannot watch an empty key: etcd would watch the key of one zero byte";
+    watch.expect(expected)?;
+    ensure!(watch.end()?.1.code() == Some(1));
+    Ok(())
+}
+
 #[tokio::test]
 async fn shows_bytes_that_are_not_utf8_escaped() -> Result<()> {
     let server = Server::start()?;
