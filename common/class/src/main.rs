@@ -50,8 +50,11 @@ async fn main() -> Result<()> {
 
 /// Runs the etcd, with the data in a folder that stays if there is one, and its board.
 async fn class(data: Option<PathBuf>, students: &[&str]) -> Result<()> {
-    let port = match env::var("CLASS_PORT") {
-        Ok(port) => TcpListener::bind(("0.0.0.0", port.parse().context("CLASS_PORT is no port")?)),
+    let port = match env::var_os("CLASS_PORT").filter(|port| !port.is_empty()) {
+        Some(port) => {
+            let port = port.to_string_lossy().parse().context("CLASS_PORT is no port")?;
+            TcpListener::bind(("0.0.0.0", port))
+        }
         _ => TcpListener::bind(("0.0.0.0", PORT)).or_else(|_| TcpListener::bind("0.0.0.0:0")),
     };
     let port = port.and_then(|listener| listener.local_addr()).context("cannot listen")?.port();

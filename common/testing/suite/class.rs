@@ -1,6 +1,8 @@
 //! The etcd of a class, its board, and what runs report to it.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::time::Instant;
 
@@ -83,6 +85,32 @@ async fn a_run_reports_that_it_runs_and_its_verdict() -> Result<()> {
     Program::start(solution)?.end()?;
     let keys = keys(&mut client).await?;
     ensure!(!keys.iter().any(|(key, ..)| key.starts_with("ben")), "{keys:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_utf8_is_reported_too() -> Result<()> {
+    let server = Server::start()?;
+    let mut client = Client::connect([server.endpoint()], None).await?;
+    let mut run = try_yours(&server.endpoint(), "tidy", "")?;
+    run.env("EXERCISE_NAME", OsStr::from_bytes(b"J\xfcrgen")); // as a terminal in Latin-1 has it
+    let (verdict, _) = verdict(Program::start(run)?)?;
+    let reported = keys(&mut client).await?;
+    let expected = ("J\u{fffd}rgen/tidy".to_owned(), verdict, 1);
+    ensure!(reported.contains(&expected), "{reported:?}");
+    Ok(())
+}
+
+#[test]
+fn an_empty_port_counts_as_not_set() -> Result<()> {
+    let mut command = program_with("", "class")?;
+    command.env("CLASS_PORT", "");
+    let class = Program::start(command)?;
+    line(&class, "export ETCDCTL_ENDPOINTS=")?;
+    let mut command = program_with("", "class")?;
+    command.env("CLASS_PORT", OsStr::from_bytes(b"\xff"));
+    let (lines, status) = Program::start(command)?.end()?;
+    ensure!(status.code() == Some(1) && lines.concat().contains("CLASS_PORT is no port"));
     Ok(())
 }
 
