@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Result, bail, ensure};
 use etcd_client::{BalancedChannelBuilder, Client, Error};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::error::{NO_ANSWER, is_final, one_line};
 use crate::failover::Failover;
@@ -148,7 +148,9 @@ where
     let at = endpoints.join(", ");
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     loop {
-        let cause = match timeout(REQUEST_TIMEOUT, connect(named.clone())).await {
+        // No limit of its own for an attempt: etcd computes a hash of the password, which takes
+        // seconds on a busy machine, and would begin again with each attempt.
+        let cause = match timeout_at(deadline, connect(named.clone())).await {
             Ok(Ok(client)) => return Ok(client),
             // This etcd has no users. etcdctl goes on without the name, too.
             Ok(Err(error)) if one_line(&error).ends_with("authentication is not enabled") => {

@@ -173,3 +173,15 @@ async fn a_token_that_a_change_of_roles_has_outdated_is_replaced() -> Result<()>
     ensure!(status.success(), "{lines:#?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_log_in_may_take_longer_than_a_request() -> Result<()> {
+    // etcd computes a password's hash for a second or two.
+    let etcd = Server::start_with(&["--bcrypt-cost=14"])?;
+    let mut client = Client::connect([etcd.endpoint()], None).await?;
+    client.user_add("root", "secret", None).await?;
+    client.role_add("root").await?;
+    client.user_grant_role("root", "root").await?;
+    client.auth_enable().await?;
+    start(&etcd, "put-get", &[("ETCDCTL_USER", "root:secret")])?.end_well(&["testkey,testvalues"])
+}
