@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::error::{NO_ANSWER, is_final, one_line};
 use crate::failover::Failover;
-use crate::health::{Health, RETRY_INTERVAL, check, check_all};
+use crate::health::{Health, RETRY_INTERVAL, check, check_all, explain};
 use crate::login::LogsIn;
 use crate::settings::{CONNECT_TIMEOUT, Settings, WRITE_ENDPOINT, is_endpoint, plain_options};
 use crate::within::REQUEST_TIMEOUT;
@@ -96,7 +96,7 @@ pub async fn reconnect(client: &Client) -> Result<()> {
         sleep(RETRY_INTERVAL).await;
         let cause = match timeout(REQUEST_TIMEOUT, check(client.clone())).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => one_line(&error),
+            Ok(Err(error)) => explain(None, &error),
             Err(_) => NO_ANSWER.to_owned(),
         };
         if Instant::now() > deadline {

@@ -112,7 +112,7 @@ async fn check_until_final(
             Ok(Ok(())) => return report(Ok(())),
             // This client has not logged in.
             Ok(Err(error)) if has_user && wants_user(&error) => return report(Ok(())),
-            Ok(Err(error)) => explain(&endpoint, &error),
+            Ok(Err(error)) => explain(Some(&endpoint), &error),
             Err(_) => NO_ANSWER.to_owned(),
         };
         let may_pass = [NO_ANSWER, NO_LEADER].contains(&&*cause);
@@ -137,17 +137,21 @@ fn by_cause(unhealthy: Vec<(String, String)>) -> String {
     causes.collect::<Vec<_>>().join("; nor at ")
 }
 
-/// Says why an endpoint is unhealthy that returned this error.
-fn explain(endpoint: &str, error: &Error) -> String {
+/// Says why an endpoint is unhealthy that returned this error. `None` is an endpoint of a client, which
+/// doesn't tell its endpoints.
+pub(crate) fn explain(endpoint: Option<&str>, error: &Error) -> String {
     let text = one_line(error);
     match code(error) {
         _ if wants_user(error) => "it has users: set ETCDCTL_USER to name:password".to_owned(),
         Some(Code::Unavailable) if text.ends_with("no leader") => NO_LEADER.to_owned(),
         // The client's own codes, for a server that does not speak gRPC.
         Some(Code::Cancelled | Code::Unknown | Code::Unimplemented | Code::Internal) => {
-            let guess = match endpoint.starts_with("https://") {
-                true => "it ends the connection: check ETCDCTL_CERT and ETCDCTL_KEY",
-                false => "what answers there is not etcd, or expects TLS",
+            let guess = match endpoint {
+                None => "what answers there is not etcd, or expects TLS or another certificate",
+                Some(endpoint) if endpoint.starts_with("https://") => {
+                    "it ends the connection: check ETCDCTL_CERT and ETCDCTL_KEY"
+                }
+                Some(_) => "what answers there is not etcd, or expects TLS",
             };
             format!("{guess} ({text})")
         }

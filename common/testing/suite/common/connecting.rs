@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, connect_to, is_refusal, reconnect, within};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, LeaseGrantOptions, PutOptions};
-use etcd_server::Server;
+use etcd_server::{Server, add_users};
 use testing::{Desk, Program, program_with};
 
 /// Runs a chapter with this variable, which must end it in time, with one error. Returns the error.
@@ -212,6 +212,31 @@ async fn reconnect_names_no_endpoint_that_is_not_the_clients() -> Result<()> {
     let client = connect_to(["127.0.0.1:1"]).await?;
     let error = reconnect(&client).await.err().context("it has reached one")?;
     ensure!(error.to_string() == "cannot reach etcd: connection refused", "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn reconnect_explains_as_the_health_check_does() -> Result<()> {
+    let web = TcpListener::bind("127.0.0.1:0")?;
+    let address = web.local_addr()?;
+    thread::spawn(move || {
+        for mut connection in web.incoming().flatten() {
+            let _ = connection.read(&mut [0; 1000]);
+            let _ = connection.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let client = connect_to([address.to_string()]).await?;
+    let error = reconnect(&client).await.err().context("it has reached one")?.to_string();
+    let expected = "cannot reach etcd: what answers there is not etcd, or expects TLS or ";
+    ensure!(error.starts_with(expected), "{error}");
+
+    // An etcd that was given users after the client had connected.
+    let etcd = Server::start_with(&["--bcrypt-cost=4"])?;
+    let client = connect_to([etcd.endpoint()]).await?;
+    add_users(&mut client.clone()).await?;
+    let error = reconnect(&client).await.err().context("it has reached one")?.to_string();
+    let expected = "cannot reach etcd: it has users: set ETCDCTL_USER to name:password";
+    ensure!(error == expected, "{error}");
     Ok(())
 }
 
