@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, connect_to, is_refusal, reconnect, within};
-use etcd_client::{AlarmAction, AlarmOptions, AlarmType, LeaseGrantOptions, PutOptions};
+use etcd_client::{
+    AlarmAction, AlarmOptions, AlarmType, Client, CompactionOptions, LeaseGrantOptions, PutOptions,
+};
 use etcd_server::{Server, add_users};
 use testing::{Desk, Program, program_with};
 
@@ -204,6 +206,29 @@ async fn a_refusal_of_any_kind_is_final() -> Result<()> {
         let error = error.context("etcd has carried it out")?;
         ensure!(is_refusal(&error), "{error}");
     }
+    Ok(())
+}
+
+/// The table of messages says how: delete, compact, defragment, and end the alarm.
+#[tokio::test]
+async fn a_full_database_takes_puts_again_after_the_advice() -> Result<()> {
+    let etcd = Server::start_with(&["--quota-backend-bytes=1000000"])?;
+    let mut client = Client::connect([etcd.endpoint()], None).await?;
+    let full = loop {
+        if let Err(error) = client.put("key", vec![0; 100_000], None).await {
+            break error.to_string();
+        }
+    };
+    ensure!(full.contains("database space exceeded"), "{full}");
+    let deleted = client.delete("key", None).await?;
+    let now = deleted.header().context("no header")?.revision();
+    client.compact(now, Some(CompactionOptions::new().with_physical())).await?;
+    client.defragment().await?;
+    // As `etcdctl alarm disarm` does, which looks up the members that have one.
+    let mut alarm = AlarmOptions::new();
+    alarm.with_member(client.status().await?.header().context("no header")?.member_id());
+    client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(alarm)).await?;
+    client.put("key", vec![0; 100_000], None).await?;
     Ok(())
 }
 
