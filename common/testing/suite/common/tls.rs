@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result, ensure};
+use common::reconnect;
 use etcd_client::Client;
 use etcd_server::{Cluster, Server, add_users};
-use testing::{Program, program_with};
+use testing::{Program, program, program_with};
 
 use super::cluster::{Fault, Member, chapters_go_on};
 
@@ -104,5 +105,38 @@ fn tls_is_not_expected_of_a_server_without_it() -> Result<()> {
         lines[0].contains("what answers there expects no TLS (tls handshake eof)"),
         "{lines:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn the_exported_paths_can_be_pasted() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let temporary = folder.path().join("it's a folder");
+    fs::create_dir(&temporary)?;
+    let mut command = program("etcd-server")?;
+    command.arg("tls").env("TMPDIR", &temporary);
+    let cluster = Program::start(command)?;
+    let mut pasted = String::new();
+    for _ in 0..4 {
+        pasted += &(cluster.line()?.context("it has ended")? + "\n");
+    }
+    pasted += r#"cat "$ETCDCTL_CACERT" "$ETCDCTL_CERT" "$ETCDCTL_KEY" > /dev/null"#;
+    ensure!(testing::command("sh").args(["-c", &pasted]).status()?.success(), "{pasted}");
+    cluster.interrupt()?;
+    cluster.end()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn reconnect_says_that_a_certificate_may_be_wrong() -> Result<()> {
+    let (mut cluster, other) = (Cluster::start_secure(true)?, Cluster::start_secure(true)?);
+    let endpoint = cluster.members[0].endpoint();
+    let client = Client::connect([endpoint], Some(cluster.options.clone())).await?;
+    reconnect(&client).await?;
+    // The members trust another CA from now on, and the client keeps its old certificate.
+    fs::copy(other.file("ca.pem"), cluster.file("ca.pem"))?;
+    cluster.members[0].restart()?;
+    let error = reconnect(&client).await.err().context("it has reached one")?.to_string();
+    ensure!(error.contains("certificate"), "{error}");
     Ok(())
 }
