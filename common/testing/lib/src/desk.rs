@@ -30,12 +30,14 @@ pub struct Desk {
 impl Desk {
     /// Returns a machine on which no etcd runs.
     pub fn new() -> Result<Desk> {
-        Ok(Desk {
-            address: free_address()?,
-            servers: Vec::new(),
-            programs: Vec::new(),
-            cluster: Cluster::default(),
-        })
+        // A port is free again as soon as its etcd is killed, but it is this desk's, as its data is.
+        static USED: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+        let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut address = free_address()?;
+        while !used.insert(address) {
+            address = free_address()?;
+        }
+        Ok(Desk { address, servers: Vec::new(), programs: Vec::new(), cluster: Cluster::default() })
     }
 
     /// Starts the background etcd, as the first run of a chapter does.

@@ -1,5 +1,6 @@
 //! The etcd in the background.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
@@ -26,6 +27,15 @@ fn starts_one(desk: &mut Desk, command: Command) -> Result<bool> {
     lines.iter().for_each(|line| desk.note(line));
     ensure!(status.success(), "{status}: {lines:#?}");
     Ok(lines.iter().any(|line| line.starts_with("starting etcd ")))
+}
+
+/// Or one test removes the data of another one.
+#[test]
+fn two_machines_never_have_the_same_port() -> Result<()> {
+    let desks = (0..300).map(|_| Desk::new()).collect::<Result<Vec<_>>>()?;
+    let addresses: BTreeSet<_> = desks.iter().map(|desk| desk.address).collect();
+    ensure!(addresses.len() == desks.len(), "{} addresses", addresses.len());
+    Ok(())
 }
 
 #[test]
