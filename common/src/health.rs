@@ -36,7 +36,13 @@ impl Health {
     /// Returns the health if there is a healthy endpoint, or else an error with the causes.
     pub(crate) fn or_error(self, settings: &Settings) -> Result<Health> {
         if self.healthy.is_empty() {
-            bail!("cannot reach etcd at {} ({})", by_cause(self.unhealthy), settings.advice);
+            // Then nobody holds the port, and no variable is at fault.
+            let is_cut_off = |(_, cause): &(_, String)| cause.starts_with("Network is unreachable");
+            let advice = match self.unhealthy.iter().all(is_cut_off) {
+                true => "this machine has no network to that address",
+                false => settings.advice,
+            };
+            bail!("cannot reach etcd at {} ({advice})", by_cause(self.unhealthy));
         }
         Ok(self)
     }

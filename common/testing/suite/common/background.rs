@@ -317,6 +317,12 @@ fn a_machine_without_a_network_gets_advice() -> Result<()> {
     ensure!(ended.contains("Network is unreachable"), "{ended}");
     ensure!(ended.contains("the network of this machine is down: "), "{ended}");
     ensure!(!ended.contains("stop what holds that port"), "{ended}");
+
+    // The same without a start: the environment names a user, whom a new etcd would not know.
+    let mut chapter = unshare(desk.command("put-get")?);
+    chapter.env("ETCDCTL_USER", "anna:secret");
+    let ended = failing(&mut desk, chapter)?.concat();
+    ensure!(ended.ends_with("(this machine has no network to that address)"), "{ended}");
     Ok(())
 }
 
