@@ -4,7 +4,8 @@
 //! cargo board
 //! ```
 //!
-//! It shows what is below `class/` in the etcd that `ETCDCTL_ENDPOINTS` names. `cargo class` starts one.
+//! It shows what is below `class/` in the etcd that `ETCDCTL_ENDPOINTS` names. `cargo class` starts
+//! one, and its screen shows the line to type.
 
 use anyhow::Result;
 use common::no_argument;
@@ -12,5 +13,6 @@ use common::no_argument;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     no_argument(include_str!("board.rs"));
+    class::endpoints()?;
     class::show("").await
 }

@@ -5,10 +5,9 @@
 //! cargo simulate 300
 //! ```
 //!
-//! Start `cargo class` in another terminal, and type the line with `ETCDCTL_ENDPOINTS` first. Nothing is
-//! tried: the students only report what a run reports.
+//! Start `cargo class` in another terminal, and type the line that its screen shows first. Nothing
+//! is tried: the students only report what a run reports.
 
-use std::env;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -22,7 +21,7 @@ use tokio::time::sleep;
 async fn main() -> Result<()> {
     let count = argument("STUDENTS", include_str!("simulate.rs")).unwrap_or("30".into());
     let count: usize = String::from_utf8(count)?.parse().context("STUDENTS is not a number")?;
-    env::var("ETCDCTL_ENDPOINTS").context("ETCDCTL_ENDPOINTS names no class; see --help")?;
+    class::endpoints()?;
     let client = connect().await?;
     let mut students = JoinSet::new();
     for number in 1..=count {

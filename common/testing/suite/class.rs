@@ -153,6 +153,26 @@ fn a_report_that_fails_changes_nothing() -> Result<()> {
 }
 
 #[test]
+fn without_a_class_there_is_an_error_that_says_what_to_do() -> Result<()> {
+    for name in ["board", "simulate"] {
+        for endpoint in [None, Some("")] {
+            let mut command = program_with("", &format!("examples/{name}"))?;
+            match endpoint {
+                Some(endpoint) => command.env("ETCDCTL_ENDPOINTS", endpoint),
+                None => command.env_remove("ETCDCTL_ENDPOINTS"),
+            };
+            // Keeps a wrong program from the etcd of this machine, which somebody may need.
+            command.env("ETCDCTL_CACERT", "/none");
+            let (lines, status) = Program::start(command)?.end()?;
+            ensure!(!status.success() && lines.len() == 1, "{name}: {status} {lines:#?}");
+            let says = "; start `cargo class`, and type the line that its screen shows";
+            ensure!(lines[0].ends_with(says), "{name}: {lines:#?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn the_exercise_prints_what_the_page_shows() -> Result<()> {
     crate::follow_exercises("common/class")
 }
