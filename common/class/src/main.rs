@@ -97,6 +97,8 @@ async fn class(data: Option<PathBuf>, students: &[&str]) -> Result<()> {
     let keep_running = async {
         loop {
             if let Some(status) = board.try_wait()? {
+                // A terminal interrupts both programs with Ctrl-C, and the board may end first.
+                sleep(Duration::from_secs(1)).await;
                 bail!("the board has ended: {status}");
             }
             if !etcd.is_running() {

@@ -122,10 +122,11 @@ impl Screen {
 
     /// Paints what is not there already, also when the terminal has got another size.
     fn paint(&mut self) -> Result<()> {
-        let size = terminal_size().filter(|_| self.is_terminal);
-        let Some((Width(width), Height(height))) = size else {
+        if !self.is_terminal {
             return Ok(());
-        };
+        }
+        // A terminal without a size, as `docker exec -t` makes one, gets a board for 80x24.
+        let (Width(width), Height(height)) = terminal_size().unwrap_or((Width(80), Height(24)));
         let (width, height) = (width.into(), height.into());
         let picture = if self.rows.is_empty() {
             self.invitation(width, height)

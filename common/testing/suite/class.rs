@@ -173,6 +173,18 @@ fn without_a_class_there_is_an_error_that_says_what_to_do() -> Result<()> {
 }
 
 #[test]
+fn ctrl_c_ends_a_class_without_an_error() -> Result<()> {
+    let mut command = program_with("", "class")?;
+    command.env("CLASS_PORT", "0");
+    let class = Program::start(command)?;
+    line(&class, "everybody in this network")?; // so its board has started
+    // A terminal interrupts both, and the board may end before the class has noticed.
+    let interrupt = format!("pkill -INT -x -P {0} class; sleep 0.3; kill -INT {0}", class.id());
+    let _ = testing::command("sh").args(["-c", &interrupt]).status()?;
+    class.end_well(&[])
+}
+
+#[test]
 fn the_exercise_prints_what_the_page_shows() -> Result<()> {
     crate::follow_exercises("common/class")
 }
