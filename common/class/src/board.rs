@@ -84,7 +84,7 @@ async fn follow(client: &mut Client, keys: &mut Keys, screen: &mut Screen) -> Re
 
 fn entry(kv: &KeyValue) -> Option<(String, (String, i64))> {
     let (key, value) = (kv.key_str().ok()?, kv.value_str().ok()?);
-    Some((key.to_owned(), (value.to_owned(), kv.version())))
+    (key != CLASS).then_some((key.to_owned(), (value.to_owned(), kv.version())))
 }
 
 /// Returns a key of the class and what it is now as a line of text.

@@ -72,12 +72,16 @@ async fn class(data: Option<PathBuf>, students: &[&str]) -> Result<()> {
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let mut etcd = Server::start_with(&flags)?;
 
+    // By this key, a run without a name knows that this is the etcd of a class.
+    let mut client = connect_to([format!("127.0.0.1:{port}")]).await?;
+    within(REQUEST_TIMEOUT, client.put(CLASS, "", None)).await.context("put failed")?;
+
     let endpoint = format!("{}:{port}", this_machine());
     let mut warning = "everybody in this network can read and change all that is in it".to_owned();
     let mut user = None;
     if !students.is_empty() {
         let path = target()?.join(format!("class-{port}.txt"));
-        let passwords = add_students(port, students).await?;
+        let passwords = add_students(client, students).await?;
         write_hand_out(&path, &endpoint, &passwords)?;
         warning = format!("each student's lines are in {}: print it", path.display());
         user = passwords.last().map(|(name, password)| format!("{name}:{password}"));
@@ -116,8 +120,7 @@ async fn class(data: Option<PathBuf>, students: &[&str]) -> Result<()> {
 /// Adds a user for each student, who may write what the exercises need, and what the class knows of this
 /// student; one for the board, who may write nothing; and `root`, whom etcd demands. Returns their names
 /// and passwords, the board last.
-async fn add_students(port: u16, students: &[&str]) -> Result<Vec<(String, String)>> {
-    let mut client = connect_to([format!("127.0.0.1:{port}")]).await?;
+async fn add_students(mut client: Client, students: &[&str]) -> Result<Vec<(String, String)>> {
     let mut passwords = Vec::new();
     for &name in students.iter().chain(&["root", "board"]) {
         let is_word = name.chars().all(|char| char.is_alphanumeric() || "-_.".contains(char));

@@ -152,6 +152,26 @@ fn a_report_that_fails_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_run_without_a_name_says_which_line_is_missing() -> Result<()> {
+    let server = Server::start()?;
+    let mut client = Client::connect([server.endpoint()], None).await?;
+    let last = |endpoint: &str| -> Result<String> {
+        let (_, lines) = verdict(Program::start(try_yours(endpoint, "tidy", "")?)?)?;
+        Ok(lines.last().cloned().unwrap_or_default())
+    };
+    let alone = last("")?;
+    // An etcd of their own, and one that is gone.
+    for endpoint in [&*server.endpoint(), "127.0.0.1:1"] {
+        let last = last(endpoint)?;
+        ensure!(last == alone, "{last}");
+    }
+    client.put("class/", "", None).await?;
+    let last = last(&server.endpoint())?;
+    ensure!(last.ends_with("; type: export EXERCISE_NAME=your-name"), "{last}");
+    Ok(())
+}
+
 #[test]
 fn without_a_class_there_is_an_error_that_says_what_to_do() -> Result<()> {
     for name in ["board", "simulate"] {
