@@ -13,6 +13,5 @@ use common::no_argument;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     no_argument(include_str!("board.rs"));
-    class::endpoints()?;
     class::show("").await
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use common::{NO_LIMIT, REQUEST_TIMEOUT, connect, within};
 use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions};
-use exercise::{CLASS, COURSE, HERE, RUNNING};
+use exercise::{CLASS, COURSE, HERE, RUNNING, is_set};
 use tokio::time::{sleep, timeout};
 
 use crate::screen::{Cell, Row, Screen};
+use crate::{endpoints, invitation};
 
 /// How long nothing may happen until the board looks at the size of the terminal.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -18,8 +19,10 @@ type Keys = BTreeMap<String, (String, i64)>;
 
 /// Shows the board for ever, with a line about it at first.
 pub async fn show(about: &str) -> Result<()> {
+    let password = is_set("ETCDCTL_USER").then_some("your-password");
+    let invitation = invitation(&endpoints()?, "your-name", password);
     let mut client = connect().await?;
-    let mut screen = Screen::new(&COURSE.map(|exercise| exercise.name));
+    let mut screen = Screen::new(&COURSE.map(|exercise| exercise.name), invitation);
     screen.say(about)?;
     let mut keys = Keys::new();
     loop {

@@ -22,3 +22,10 @@ pub fn endpoints() -> Result<String> {
          start `cargo class`, and type the line that its screen shows",
     )
 }
+
+/// Returns the line that a student types. With `password`, it logs in as `name`.
+pub fn invitation(endpoints: &str, name: &str, password: Option<&str>) -> String {
+    let user = password.map(|password| format!(" ETCDCTL_USER={name}:{password}"));
+    let user = user.unwrap_or_default();
+    format!("export ETCDCTL_ENDPOINTS={endpoints} EXERCISE_NAME={name}{user}")
+}

@@ -18,6 +18,7 @@ use std::process::{Stdio, exit};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use class::invitation;
 use common::{REQUEST_TIMEOUT, cannot_use, connect_to, within, words};
 use etcd_client::{Client, Permission};
 use etcd_server::{Server, bare_command, target_folder};
@@ -83,13 +84,14 @@ async fn class(data: Option<PathBuf>, students: &[&str]) -> Result<()> {
         let path = target()?.join(format!("class-{port}.txt"));
         let passwords = add_students(client, students).await?;
         write_hand_out(&path, &endpoint, &passwords)?;
-        warning = format!("each student's lines are in {}: print it", path.display());
+        warning = format!("each student's line is in {}: print it", path.display());
         user = passwords.last().map(|(name, password)| format!("{name}:{password}"));
     }
     warning += "; Ctrl-C ends this etcd, and ";
     warning += &stays.unwrap_or("its data is deleted then".to_owned());
 
-    writeln!(stdout(), "export ETCDCTL_ENDPOINTS={endpoint}\nexport EXERCISE_NAME=anna")?;
+    let password = user.as_ref().map(|_| "your-password");
+    writeln!(stdout(), "{}", invitation(&endpoint, "your-name", password))?;
     let mut board = bare_command(env::current_exe()?);
     // What a terminal can show.
     for name in ["TERM", "LC_ALL", "LC_CTYPE", "LANG", "NO_COLOR"] {
@@ -174,12 +176,9 @@ fn write_hand_out(path: &Path, endpoint: &str, passwords: &[(String, String)]) -
     let mut file =
         options.open(path).with_context(|| format!("cannot write {}", path.display()))?;
     for (name, password) in passwords {
-        writeln!(file, "export ETCDCTL_ENDPOINTS={endpoint}")?;
-        writeln!(file, "export ETCDCTL_USER={name}:{password}")?;
-        match &**name {
-            "board" => writeln!(file, "cargo board")?,
-            _ => writeln!(file, "export EXERCISE_NAME={name}\n\n- - - - - - - -\n")?,
-        }
+        let line = invitation(endpoint, name, Some(password));
+        let after = if name == "board" { "cargo board" } else { "\n- - - - - - - -\n" };
+        writeln!(file, "{line}\n{after}")?;
     }
     Ok(())
 }

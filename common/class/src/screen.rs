@@ -1,10 +1,8 @@
-use std::env;
 use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
 use anyhow::Result;
 use exercise::{is_set, is_utf8};
-use font8x8::{BASIC_FONTS, UnicodeFonts};
 use terminal_size::{Height, Width, terminal_size};
 use tokio::time::Instant;
 use unicode_width::UnicodeWidthChar;
@@ -48,6 +46,8 @@ pub struct Cell {
 /// Where a board is shown: a terminal of any size, or else a line for each change.
 pub struct Screen {
     columns: Vec<&'static str>,
+    /// The line that a student types.
+    invitation: String,
     is_terminal: bool,
     look: Look,
     begin: Instant,
@@ -56,7 +56,7 @@ pub struct Screen {
     picture: String,
     rows: Vec<Row>,
     has_changed: bool,
-    /// A line of text below the board.
+    /// A text below the board.
     said: String,
 }
 
@@ -68,10 +68,11 @@ struct Look {
 }
 
 impl Screen {
-    /// Returns the screen of this program, for a board with these columns.
-    pub fn new(columns: &[&'static str]) -> Screen {
+    /// Returns the screen of this program, for a board with these columns below an invitation.
+    pub fn new(columns: &[&'static str], invitation: String) -> Screen {
         Screen {
             columns: columns.to_vec(),
+            invitation,
             is_terminal: stdout().is_terminal(),
             look: Look { is_utf8: is_utf8(), has_colors: !is_set("NO_COLOR") },
             begin: Instant::now(),
@@ -127,12 +128,7 @@ impl Screen {
         }
         // A terminal without a size, as `docker exec -t` makes one, gets a board for 80x24.
         let (Width(width), Height(height)) = terminal_size().unwrap_or((Width(80), Height(24)));
-        let (width, height) = (width.into(), height.into());
-        let picture = if self.rows.is_empty() {
-            self.invitation(width, height)
-        } else {
-            self.board(width, height)
-        };
+        let picture = self.board(width.into(), height.into());
         if picture != self.picture {
             // From the upper left corner; each line, and what is below, is cleared.
             let lines = picture.replace('\n', "\x1b[K\r\n");
@@ -150,8 +146,12 @@ impl Screen {
         let cells = (width.saturating_sub(names) / self.columns.len().max(1)).clamp(4, 12);
         let is_short = cells < "broken 99 ".len();
 
-        // A title, the heads, the sums, and what is said.
-        let rows = height.saturating_sub(4).max(1);
+        // A shell takes what is on several lines as one, with a backslash at the end of the others.
+        let room = width.saturating_sub(" \\".len());
+        let line = wrapped(&cleaned(&self.invitation, usize::MAX, look), room);
+        let said = wrapped(&cleaned(&self.said, usize::MAX, look), width);
+        // Above and below the rows are also a line about the invitation, a title, the heads, the sums.
+        let rows = height.saturating_sub(line.len() + said.len() + 4).max(1);
         let pages = self.rows.len().div_ceil(rows).max(1);
         let page = (self.begin.elapsed().as_secs() / PAGE_TIME.as_secs()) as usize % pages;
         let here = self.rows.iter().filter(|row| row.here).count();
@@ -164,7 +164,8 @@ impl Screen {
             title += "   + held  x broken  ~ runs";
         }
         let cut = |text: &str| cleaned(text, width, look);
-        let mut board = cut(&title) + "\n";
+        let mut board = cut("Type this line, with your own name:") + "\n";
+        board += &format!("{}\n{}\n", line.join(" \\\n"), cut(&title));
         let heads = self.columns.iter().map(|head| format!("{:<cells$.1$}", head, cells - 1));
         board += &cut(&format!("{:names$}{}", "", heads.collect::<String>()));
 
@@ -186,26 +187,10 @@ impl Screen {
         };
         let sums: String = (0..self.columns.len()).map(held).collect();
         board += &format!("\n{}", cut(&format!("{:<names$}{sums}", " held")));
-        if !self.said.is_empty() {
-            board += &format!("\n{}", cut(&self.said));
+        for line in said {
+            board += &format!("\n{line}");
         }
         board
-    }
-
-    /// Returns what the students have to type, as large as there is room for it.
-    fn invitation(&self, width: usize, height: usize) -> String {
-        let endpoints = env::var("ETCDCTL_ENDPOINTS").unwrap_or_default();
-        let lines =
-            [format!("export ETCDCTL_ENDPOINTS={endpoints}"), "export EXERCISE_NAME=anna".into()];
-        let lines = lines.map(|line| cleaned(&line, usize::MAX, self.look));
-        let said = cleaned(&self.said, usize::MAX, self.look);
-        let large: Vec<String> = lines.iter().flat_map(|line| large(line, width)).collect();
-        // What was said may take three lines.
-        if self.look.is_utf8 && large.len() + 3 < height {
-            return format!("{}\n{said}", large.join("\n"));
-        }
-        let lines = lines.join("\n");
-        format!("Nobody is here yet. Type, with your own name:\n\n{lines}\n\n{said}")
     }
 }
 
@@ -222,23 +207,14 @@ impl Cell {
     }
 }
 
-/// Returns a text in large letters: four lines for as many letters as fit in the width, and so on.
-fn large(text: &str, width: usize) -> Vec<String> {
-    // By bits: upper left, upper right, lower left, lower right.
-    const QUARTERS: [char; 16] =
-        [' ', '▘', '▝', '▀', '▖', '▌', '▞', '▛', '▗', '▚', '▐', '▜', '▄', '▙', '▟', '█'];
-    let letters: Vec<[u8; 8]> =
-        text.chars().map(|letter| BASIC_FONTS.get(letter).unwrap_or_default()).collect();
-    let mut lines = Vec::new();
-    for part in letters.chunks((width / 4).max(1)) {
-        for y in [0, 2, 4, 6] {
-            let quarter = |letter: &[u8; 8], x: usize| {
-                let pair = |row: u8| usize::from(row >> x & 0b11);
-                QUARTERS[pair(letter[y]) | pair(letter[y + 1]) << 2]
-            };
-            let line: String =
-                part.iter().flat_map(|letter| [0, 2, 4, 6].map(|x| quarter(letter, x))).collect();
-            lines.push(line.trim_end().to_owned());
+/// Returns a text in lines of at most so many columns, broken between words: a line that breaks in
+/// a word can't be copied.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut().filter(|line| wide(line) + 1 + wide(word) <= width) {
+            Some(line) => *line += &format!(" {word}"),
+            None => lines.push(word.to_owned()),
         }
     }
     lines
@@ -273,6 +249,7 @@ mod tests {
     use exercise::COURSE;
 
     use super::*;
+    use crate::invitation;
 
     fn screen(students: usize, look: Look) -> Screen {
         let row = |number| {
@@ -283,7 +260,9 @@ mod tests {
             row
         };
         let columns = COURSE.map(|exercise| exercise.name);
-        Screen { rows: (1..=students).map(row).collect(), look, ..Screen::new(&columns) }
+        let invitation = invitation("192.168.100.200:12379", "your-name", None);
+        let screen = Screen::new(&columns, invitation);
+        Screen { rows: (1..=students).map(row).collect(), look, ..screen }
     }
 
     const PLAIN: Look = Look { is_utf8: false, has_colors: false };
@@ -291,6 +270,8 @@ mod tests {
     #[test]
     fn a_board_fits_into_any_terminal() {
         let wide = "\
+Type this line, with your own name:
+export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME=your-name
 2 students, 1 here (*)
           counter     pages       reload      tidy        registry    heartbeat   fencing     leader      roster
 *student1 held 3      runs 2
@@ -301,14 +282,30 @@ mod tests {
         assert_eq!(trimmed.join("\n"), wide);
         assert!(screen(2, PLAIN).board(80, 30).contains("*student1 +3     ~2 "));
         assert!(
-            screen(300, PLAIN).board(80, 24).contains("300 students, 1 here (*), page 1 of 15")
+            screen(300, PLAIN).board(80, 24).contains("300 students, 1 here (*), page 1 of 16")
         );
         for (width, height) in (0..150).map(|size| (size, size / 3)) {
             let board = screen(30, PLAIN).board(width, height);
             let widest = board.lines().map(str::len).max().unwrap_or(0);
-            assert!(widest <= width.max(22), "{width}\n{board}");
-            assert!(board.lines().count() <= height.max(5), "{height}\n{board}");
+            assert!(widest <= width.max(41), "{width}\n{board}");
+            assert!(board.lines().count() <= height.max(8), "{height}\n{board}");
         }
+    }
+
+    #[test]
+    fn an_invitation_breaks_between_words() {
+        let mut screen = screen(0, PLAIN);
+        screen.invitation = invitation("192.168.100.200:12379", "your-name", Some("your-password"));
+        screen.said = format!("{}end", "word ".repeat(30));
+        let board = screen.board(80, 24);
+        let lines: Vec<_> = board.lines().collect();
+        let expected = [
+            r"export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME=your-name \",
+            "ETCDCTL_USER=your-name:your-password",
+        ];
+        assert_eq!(lines[1..3], expected.map(|line| line.replace(r"\\", r"\")));
+        assert!(lines.iter().all(|line| line.len() <= 80), "{board}");
+        assert!(board.ends_with("word end"), "{board}");
     }
 
     #[test]

@@ -274,19 +274,21 @@ async fn with_users_nobody_writes_for_others() -> Result<()> {
     let mut command = program_with("", "class")?;
     command.args(["users", "anna", "ben"]).env("CLASS_PORT", "0");
     let class = Program::start(command)?;
-    let endpoint = line(&class, "export ETCDCTL_ENDPOINTS=")?;
-    let about = line(&class, "each student's lines are in ")?;
+    let invitation = line(&class, "export ETCDCTL_ENDPOINTS=")?;
+    let (endpoint, rest) = invitation.split_once(' ').context("one word only")?;
+    ensure!(rest == "EXERCISE_NAME=your-name ETCDCTL_USER=your-name:your-password", "{rest}");
+    let about = line(&class, "each student's line is in ")?;
     let (path, _) = about.split_once(": ").context("no path")?;
     let hand_out = fs::read_to_string(path)?;
     fs::remove_file(path)?;
     let password = |name: &str| {
-        let start = format!("export ETCDCTL_USER={name}:");
-        let line = hand_out.lines().find_map(|line| line.strip_prefix(&start));
-        line.map(str::to_owned).with_context(|| format!("no password of {name}"))
+        let start = format!("ETCDCTL_USER={name}:");
+        let word = hand_out.split_whitespace().find_map(|word| word.strip_prefix(&start));
+        word.map(str::to_owned).with_context(|| format!("no password of {name}"))
     };
 
     let options = ConnectOptions::new().with_user("ben", password("ben")?);
-    let mut ben = Client::connect([&endpoint], Some(options)).await?;
+    let mut ben = Client::connect([endpoint], Some(options)).await?;
     ben.put("class/ben/wbte/counter", "held", None).await?;
     line(&class, "ben/wbte/counter: held 1")?;
     let all = || Some(DeleteOptions::new().with_prefix());
@@ -297,7 +299,7 @@ async fn with_users_nobody_writes_for_others() -> Result<()> {
         ben.delete("class/", all()).await.err(),
         ben.delete("", all()).await.err(),
         ben.auth_disable().await.err(),
-        Client::connect([&endpoint], None).await?.put("class/ben/x/tidy", "", None).await.err(),
+        Client::connect([endpoint], None).await?.put("class/ben/x/tidy", "", None).await.err(),
     ];
     for (index, error) in refused.iter().enumerate() {
         ensure!(error.is_some(), "attempt {index} was not refused");
@@ -305,7 +307,7 @@ async fn with_users_nobody_writes_for_others() -> Result<()> {
     ben.get("class/", Some(GetOptions::new().with_prefix())).await?;
 
     // A run reports itself with the password, and may use the keys that it needs.
-    let mut run = try_yours(&endpoint, "counter", "ben")?;
+    let mut run = try_yours(endpoint, "counter", "ben")?;
     run.env("ETCDCTL_USER", format!("ben:{}", password("ben")?));
     let (verdict, _) = verdict(Program::start(run)?)?;
     let (_, reported) = line(&class, "ben/")
@@ -317,6 +319,6 @@ async fn with_users_nobody_writes_for_others() -> Result<()> {
 
     class.interrupt()?;
     class.end()?;
-    ensure!(Client::connect([&endpoint], None).await?.get("x", None).await.is_err());
+    ensure!(Client::connect([endpoint], None).await?.get("x", None).await.is_err());
     Ok(())
 }
