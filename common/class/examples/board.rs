@@ -13,5 +13,5 @@ use common::no_argument;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     no_argument(include_str!("board.rs"));
-    class::show("").await
+    class::show("", None).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use common::{NO_LIMIT, REQUEST_TIMEOUT, connect, within};
 use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions};
-use exercise::{CLASS, COURSE, HERE, RUNNING, is_set};
+use exercise::{CLASS, COURSE, Exercise, HERE, RUNNING, is_set};
 use tokio::time::{sleep, timeout};
 
 use crate::screen::{Cell, Row, Screen};
@@ -17,17 +17,21 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What etcd has below `class/`: the value of each key, and its version.
 type Keys = BTreeMap<String, (String, i64)>;
 
-/// Shows the board for ever, with a line about it at first.
-pub async fn show(about: &str) -> Result<()> {
+/// Shows the board until Ctrl-C, with a text about it at first, of all exercises or only of this one.
+pub async fn show(about: &str, only: Option<Exercise>) -> Result<()> {
+    let columns: Vec<&'static str> = match only {
+        Some(exercise) => vec![exercise.name],
+        None => COURSE.map(|exercise| exercise.name).to_vec(),
+    };
     let password = is_set("ETCDCTL_USER").then_some("your-password");
     let invitation = invitation(&endpoints()?, "your-name", password);
     let mut client = connect().await?;
-    let mut screen = Screen::new(&COURSE.map(|exercise| exercise.name), invitation);
+    let mut screen = Screen::new(&columns, invitation);
     screen.say(about)?;
     let mut keys = Keys::new();
     loop {
         // Whatever has ended the watch, even a compaction: a new list needs no history.
-        let Err(mut error) = follow(&mut client, &mut keys, &mut screen).await;
+        let Err(mut error) = follow(&mut client, &mut keys, &mut screen, &columns).await;
         client = loop {
             screen.say(&format!("{error:#}"))?;
             sleep(PAUSE).await;
@@ -44,7 +48,12 @@ pub async fn show(about: &str) -> Result<()> {
 }
 
 /// Lists the keys and shows each change of them, until something fails.
-async fn follow(client: &mut Client, keys: &mut Keys, screen: &mut Screen) -> Result<Infallible> {
+async fn follow(
+    client: &mut Client,
+    keys: &mut Keys,
+    screen: &mut Screen,
+    columns: &[&str],
+) -> Result<Infallible> {
     let below = GetOptions::new().with_prefix();
     let found =
         within(REQUEST_TIMEOUT, client.get(CLASS, Some(below))).await.context("get failed")?;
@@ -64,7 +73,7 @@ async fn follow(client: &mut Client, keys: &mut Keys, screen: &mut Screen) -> Re
     let mut stream =
         within(REQUEST_TIMEOUT, client.watch(CLASS, Some(from))).await.context("watch failed")?;
     loop {
-        screen.draw(|| rows(keys))?;
+        screen.draw(|| rows(keys, columns))?;
         let Ok(message) = timeout(PAUSE, within(NO_LIMIT, stream.message())).await else {
             continue;
         };
@@ -85,7 +94,7 @@ async fn follow(client: &mut Client, keys: &mut Keys, screen: &mut Screen) -> Re
     }
 }
 
-fn entry(kv: &KeyValue) -> Option<(String, (String, i64))> {
+pub fn entry(kv: &KeyValue) -> Option<(String, (String, i64))> {
     let (key, value) = (kv.key_str().ok()?, kv.value_str().ok()?);
     (key != CLASS).then_some((key.to_owned(), (value.to_owned(), kv.version())))
 }
@@ -94,13 +103,16 @@ fn entry(kv: &KeyValue) -> Option<(String, (String, i64))> {
 fn described(key: &str, now: Option<&(String, i64)>) -> String {
     let key = key.strip_prefix(CLASS).unwrap_or(key);
     match now {
-        Some((value, version)) => format!("{key}: {value} {version}"),
+        // Without the times of a verdict.
+        Some((value, version)) => {
+            format!("{key}: {} {version}", value.split(' ').next().unwrap_or_default())
+        }
         None => format!("{key}: gone"),
     }
 }
 
-/// Returns the board: a row for each student, with a cell for each exercise.
-fn rows(keys: &Keys) -> Vec<Row> {
+/// Returns the board: a row for each student, with a cell for each of these exercises.
+pub fn rows(keys: &Keys, columns: &[&str]) -> Vec<Row> {
     // Two may have the same name, but not the same clone.
     let mut students: BTreeMap<(&str, &str), Row> = BTreeMap::new();
     for (key, (value, version)) in keys {
@@ -108,15 +120,18 @@ fn rows(keys: &Keys) -> Vec<Row> {
         let [name, clone, what, rest @ ..] = &path[..] else {
             continue;
         };
-        let place = COURSE.iter().position(|exercise| exercise.name == *what);
-        let row = students.entry((name, clone)).or_insert_with(|| Row::new(name, COURSE.len()));
+        let place = columns.iter().position(|exercise| exercise == what);
+        let row = students.entry((name, clone)).or_insert_with(|| Row::new(name, columns.len()));
         match (place, rest) {
             (None, []) if *what == HERE => row.here = true,
             (Some(place), &[RUNNING]) => row.cells[place].running = true,
             // Each verdict is a put of the same key. So etcd counts the runs: that is the version.
             (Some(place), []) => {
+                let mut words = value.split(' ');
+                let held = words.next().map(|word| word == "held");
+                let mut time = || words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
                 let cell = &mut row.cells[place];
-                *cell = Cell { held: Some(value == "held"), runs: *version, ..*cell };
+                *cell = Cell { held, runs: *version, last: time(), since: time(), ..*cell };
             }
             _ => {}
         }

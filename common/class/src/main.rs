@@ -47,7 +47,7 @@ async fn main() -> Result<()> {
                 let _ = stdin().read(&mut [0]);
                 exit(1);
             });
-            class::show(warning).await
+            class::show(warning, None).await
         }
         words => cannot_use(&words.join(" "), "cargo class [keep | users NAME...]"),
     }

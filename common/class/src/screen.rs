@@ -2,7 +2,7 @@ use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
 use anyhow::Result;
-use exercise::{is_set, is_utf8};
+use exercise::{is_set, is_utf8, now};
 use terminal_size::{Height, Width, terminal_size};
 use tokio::time::Instant;
 use unicode_width::UnicodeWidthChar;
@@ -11,6 +11,10 @@ use unicode_width::UnicodeWidthChar;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a page is shown, where there are several.
 const PAGE_TIME: Duration = Duration::from_secs(6);
+/// A student whose last verdicts have been *broken* for so many seconds may be stuck.
+const STUCK: u64 = 15 * 60;
+/// The columns of how long ago the last verdict came, such as ` 12m! `.
+const AGO_WIDTH: usize = 6;
 /// The columns of a name, at most.
 const NAME_WIDTH: usize = 16;
 
@@ -30,6 +34,24 @@ impl Row {
     pub fn new(name: &str, cells: usize) -> Row {
         Row { name: name.to_owned(), here: false, cells: vec![Cell::default(); cells] }
     }
+
+    fn is_stuck(&self) -> bool {
+        let last = self.cells.iter().max_by_key(|cell| cell.last);
+        last.is_some_and(|last| {
+            last.held == Some(false) && last.since > 0 && now() >= last.since + STUCK
+        })
+    }
+
+    /// Returns how long ago the last verdict came, with a mark for a student who may be stuck.
+    fn ago(&self) -> String {
+        let last = self.cells.iter().map(|cell| cell.last).max().filter(|last| *last > 0);
+        let ago = last.map_or(String::new(), |last| match now().saturating_sub(last) {
+            ago @ ..3600 => format!("{}m", ago / 60),
+            ago @ ..86400 => format!("{}h", ago / 3600),
+            ago => format!("{}d", (ago / 86400).min(999)),
+        });
+        format!("{ago:>4}{:<2}", if self.is_stuck() { "!" } else { "" })
+    }
 }
 
 /// One exercise of one student.
@@ -41,6 +63,10 @@ pub struct Cell {
     pub runs: i64,
     /// Whether it runs now.
     pub running: bool,
+    /// When the last verdict came, in seconds since 1970, or 0.
+    pub last: u64,
+    /// Since when each verdict was the same.
+    pub since: u64,
 }
 
 /// Where a board is shown: a terminal of any size, or else a line for each change.
@@ -143,7 +169,8 @@ impl Screen {
         let look = self.look;
         let names = self.rows.iter().map(|row| wide(&cleaned(&row.name, NAME_WIDTH, look))).max();
         let names = names.unwrap_or(0).max("held".len()) + 2;
-        let cells = (width.saturating_sub(names) / self.columns.len().max(1)).clamp(4, 12);
+        let left = names + AGO_WIDTH;
+        let cells = (width.saturating_sub(left) / self.columns.len().max(1)).clamp(4, 12);
         let is_short = cells < "broken 99 ".len();
 
         // A shell takes what is on several lines as one, with a backslash at the end of the others.
@@ -156,7 +183,9 @@ impl Screen {
         let page = (self.begin.elapsed().as_secs() / PAGE_TIME.as_secs()) as usize % pages;
         let here = self.rows.iter().filter(|row| row.here).count();
         let students = if self.rows.len() == 1 { "student" } else { "students" };
-        let mut title = format!("{} {students}, {here} here (*)", self.rows.len());
+        let stuck = self.rows.iter().filter(|row| row.is_stuck()).count();
+        let mut title =
+            format!("{} {students}, {here} here (*), {stuck} stuck (!)", self.rows.len());
         if pages > 1 {
             title += &format!(", page {} of {pages}", page + 1);
         }
@@ -167,13 +196,14 @@ impl Screen {
         let mut board = cut("Type this line, with your own name:") + "\n";
         board += &format!("{}\n{}\n", line.join(" \\\n"), cut(&title));
         let heads = self.columns.iter().map(|head| format!("{:<cells$.1$}", head, cells - 1));
-        board += &cut(&format!("{:names$}{}", "", heads.collect::<String>()));
+        board += &cut(&format!("{:names$}last  {}", "", heads.collect::<String>()));
 
         for row in self.rows.iter().skip(page * rows).take(rows) {
             let name = cleaned(&row.name, NAME_WIDTH, look);
             let gap = " ".repeat(names - 1 - wide(&name));
-            board += &format!("\n{}{name}{gap}", if row.here { '*' } else { ' ' });
-            let room = (width.saturating_sub(names) / cells).min(row.cells.len());
+            let here = if row.here { '*' } else { ' ' };
+            board += &format!("\n{here}{name}{gap}{}", row.ago());
+            let room = (width.saturating_sub(left) / cells).min(row.cells.len());
             for cell in &row.cells[..room] {
                 let (color, text) = cell.shown(is_short);
                 let text = format!("{text:<0$.1$}", cells, cells - 1);
@@ -186,7 +216,7 @@ impl Screen {
             format!("{:<cells$}", held.count())
         };
         let sums: String = (0..self.columns.len()).map(held).collect();
-        board += &format!("\n{}", cut(&format!("{:<names$}{sums}", " held")));
+        board += &format!("\n{}", cut(&format!("{:<left$}{sums}", " held")));
         for line in said {
             board += &format!("\n{line}");
         }
@@ -255,8 +285,10 @@ mod tests {
         let row = |number| {
             let mut row = Row::new(&format!("student{number}"), COURSE.len());
             row.here = number == 1;
-            row.cells[0] = Cell { held: Some(true), runs: 3, running: false };
-            row.cells[1] = Cell { held: Some(false), runs: 1, running: number == 1 };
+            row.cells[0] = Cell { held: Some(true), runs: 3, ..Cell::default() };
+            let (last, since) = (now() - 130, now() - STUCK * u64::from(number == 1));
+            let running = number == 1;
+            row.cells[1] = Cell { held: Some(false), runs: 1, running, last, since };
             row
         };
         let columns = COURSE.map(|exercise| exercise.name);
@@ -272,17 +304,19 @@ mod tests {
         let wide = "\
 Type this line, with your own name:
 export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME=your-name
-2 students, 1 here (*)
-          counter     pages       reload      tidy        registry    heartbeat   fencing     leader      roster
-*student1 held 3      runs 2
- student2 held 3      broken 1
- held     2           0           0           0           0           0           0           0           0";
+2 students, 1 here (*), 1 stuck (!)
+          last  counter    pages      reload     tidy       registry   heartbeat  fencing    leader     roster
+*student1   2m! held 3     runs 2
+ student2   2m  held 3     broken 1
+ held           2          0          0          0          0          0          0          0          0";
         let board = screen(2, PLAIN).board(120, 30);
         let trimmed: Vec<_> = board.lines().map(str::trim_end).collect();
         assert_eq!(trimmed.join("\n"), wide);
-        assert!(screen(2, PLAIN).board(80, 30).contains("*student1 +3     ~2 "));
+        assert!(screen(2, PLAIN).board(80, 30).contains("*student1   2m! +3     ~2 "));
         assert!(
-            screen(300, PLAIN).board(80, 24).contains("300 students, 1 here (*), page 1 of 16")
+            screen(300, PLAIN)
+                .board(80, 24)
+                .contains("300 students, 1 here (*), 1 stuck (!), page 1 of 16")
         );
         for (width, height) in (0..150).map(|size| (size, size / 3)) {
             let board = screen(30, PLAIN).board(width, height);

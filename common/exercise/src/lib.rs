@@ -24,7 +24,7 @@ pub use course::{COURSE, Exercise, root};
 pub use etcd::{Change, Etcd};
 pub use picture::{NOTHING, Sign, Steps, Timeline, is_set, is_utf8};
 pub use progress::{last_verdict, note};
-pub use report::{CLASS, HERE, RUNNING};
+pub use report::{CLASS, HERE, RUNNING, now, verdict_value};
 pub use run::{BoxFuture, run, try_answer};
 pub use scene::{Scene, becomes, blocking, connect_to};
 pub use sent::Sent;

@@ -3,11 +3,11 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use common::{Failover, REQUEST_TIMEOUT, connect_through, within};
-use etcd_client::{GetOptions, PutOptions, Txn, TxnOp};
+use etcd_client::{GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -83,7 +83,7 @@ async fn check_no_class() -> Result<()> {
     let found = within(REQUEST_TIMEOUT, client.get(CLASS, Some(any))).await;
     ensure!(
         found.map_or(true, |found| found.kvs().is_empty()),
-        "EXERCISE_NAME is not set; type: export EXERCISE_NAME=your-name"
+        "EXERCISE_NAME is not set; type:\nexport EXERCISE_NAME=your-name"
     );
     Ok(())
 }
@@ -100,11 +100,17 @@ async fn report(
     let run = within(REQUEST_TIMEOUT, client.lease_grant(RUN_TTL, None)).await?;
     let on = |lease| Some(PutOptions::new().with_lease(lease));
     let running = format!("{student}{exercise}/{RUNNING}");
+    let verdict_key = format!("{student}{exercise}");
     let begin = Txn::new().and_then([
+        TxnOp::get(&*verdict_key, None),
         TxnOp::put(format!("{student}{HERE}"), "", on(here.id())),
         TxnOp::put(&*running, "", on(run.id())),
     ]);
-    within(REQUEST_TIMEOUT, client.txn(begin)).await.context("put failed")?;
+    let begun = within(REQUEST_TIMEOUT, client.txn(begin)).await.context("put failed")?;
+    let before = begun.op_responses().iter().find_map(|response| match response {
+        TxnOpResponse::Get(found) => found.kvs().first()?.value_str().ok().map(str::to_owned),
+        _ => None,
+    });
 
     let third = Duration::from_secs(RUN_TTL.unsigned_abs()) / 3;
     let mut renewing = client.clone();
@@ -121,12 +127,27 @@ async fn report(
     };
     // Both or none: the board never shows a verdict of a run that goes on.
     let end = Txn::new().and_then([
-        TxnOp::put(format!("{student}{exercise}"), word, None),
+        TxnOp::put(verdict_key, verdict_value(word, &before.unwrap_or_default()), None),
         TxnOp::delete(running, None),
     ]);
     within(REQUEST_TIMEOUT, client.txn(end)).await.context("put failed")?;
     let _ = within(REQUEST_TIMEOUT, client.lease_revoke(run.id())).await; // it would end by itself
     Ok(())
+}
+
+/// Returns the value of a verdict's key: `held` or `broken`, when it came, and since when each verdict
+/// was the same. `before` is the value until now.
+pub fn verdict_value(word: &str, before: &str) -> String {
+    let now = now();
+    match before.split(' ').collect::<Vec<_>>()[..] {
+        [same, _, since] if same == word => format!("{word} {now} {since}"),
+        _ => format!("{word} {now} {now}"),
+    }
+}
+
+/// Returns the seconds since 1970, by the clock of this machine.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// Returns four letters that tell this clone from others, as two students may have the same name. They are
