@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What etcd has below `class/`: the value of each key, and its version.
 type Keys = BTreeMap<String, (String, i64)>;
 
-/// Shows the board until Ctrl-C, with a text about it at first, of all exercises or only of this one.
+/// Shows the board until Ctrl-C, of all exercises or `only` one, with a text about it at first.
 pub async fn show(about: &str, only: Option<Exercise>) -> Result<()> {
     let columns: Vec<&'static str> = match only {
         Some(exercise) => vec![exercise.name],

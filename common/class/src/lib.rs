@@ -5,9 +5,11 @@ use std::env;
 use anyhow::{Context, Result};
 
 mod board;
+mod results;
 mod screen;
 
 pub use board::show;
+pub use results::{csv, remove};
 
 /// Returns the endpoints of the etcd of the class.
 ///

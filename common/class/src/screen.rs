@@ -11,7 +11,7 @@ use unicode_width::UnicodeWidthChar;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a page is shown, where there are several.
 const PAGE_TIME: Duration = Duration::from_secs(6);
-/// A student whose last verdicts have been *broken* for so many seconds may be stuck.
+/// After how many seconds of *broken* a student may be stuck.
 const STUCK: u64 = 15 * 60;
 /// The columns of how long ago the last verdict came, such as ` 12m! `.
 const AGO_WIDTH: usize = 6;
@@ -177,7 +177,7 @@ impl Screen {
         let room = width.saturating_sub(" \\".len());
         let line = wrapped(&cleaned(&self.invitation, usize::MAX, look), room);
         let said = wrapped(&cleaned(&self.said, usize::MAX, look), width);
-        // Above and below the rows are also a line about the invitation, a title, the heads, the sums.
+        // There are also a line about the invitation, a title, the heads and the sums.
         let rows = height.saturating_sub(line.len() + said.len() + 4).max(1);
         let pages = self.rows.len().div_ceil(rows).max(1);
         let page = (self.begin.elapsed().as_secs() / PAGE_TIME.as_secs()) as usize % pages;

@@ -36,8 +36,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Begins to report that the exercise runs, if `EXERCISE_NAME` says who is in which class. Without
-    /// a name, asks whether there is a class.
+    /// Begins to report that the exercise runs, if `EXERCISE_NAME` says who is in which class.
+    /// Without a name, asks whether there is a class.
     pub(crate) fn begin(exercise: &str) -> Option<Report> {
         let name = env::var_os("EXERCISE_NAME").unwrap_or_default();
         let name = name.to_string_lossy().trim().replace('/', "-");
@@ -60,7 +60,7 @@ impl Report {
         Some(Report { is_named, verdict, ended })
     }
 
-    /// Reports the verdict. Waits for that no longer than for a request, and not at all without a name.
+    /// Reports the verdict. Waits for that no longer than for a request, and never without a name.
     pub(crate) fn end(self, verdict: &Verdict) {
         let _ = self.verdict.send(verdict.word()); // if the report has failed, `ended` has the error
         let reported = match self.is_named {
@@ -73,8 +73,8 @@ impl Report {
     }
 }
 
-/// Checks that the etcd of a student without a name isn't the etcd of a class: that one has keys below
-/// `class/` from its beginning. An etcd that can't be asked isn't the student's problem now.
+/// Checks that the etcd of a student without a name isn't the etcd of a class, which has keys below
+/// `class/` from its beginning. An etcd that doesn't respond isn't the student's problem now.
 async fn check_no_class() -> Result<()> {
     let Ok(mut client) = connect_through(Failover::default()).await else {
         return Ok(());
@@ -135,8 +135,8 @@ async fn report(
     Ok(())
 }
 
-/// Returns the value of a verdict's key: `held` or `broken`, when it came, and since when each verdict
-/// was the same. `before` is the value until now.
+/// Returns the value of a verdict's key: `held` or `broken`, when that came, and since when each
+/// verdict was the same. `before` is the value until now.
 pub fn verdict_value(word: &str, before: &str) -> String {
     let now = now();
     match before.split(' ').collect::<Vec<_>>()[..] {

@@ -199,6 +199,42 @@ fn without_a_class_there_is_an_error_that_says_what_to_do() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn the_results_are_saved_and_a_row_is_removed() -> Result<()> {
+    let server = Server::start()?;
+    let mut client = Client::connect([server.endpoint()], None).await?;
+    for (key, value) in [
+        ("anna/fkqz/counter", "held 1795985999 951782400"),
+        ("anna/wbte/pages", "broken 1795985999 1795985999"),
+        ("anna/wbte/here", ""),
+        ("=\"b\"\n/hjuo/tidy", "broken"),
+    ] {
+        client.put(format!("class/{key}"), value, None).await?;
+    }
+    let board = |words: &[&str]| -> Result<_> {
+        let mut command = program_with(&server.endpoint(), "examples/board")?;
+        command.args(words);
+        Program::start(command)?.end()
+    };
+    let head = "student,exercise,verdict,runs,last,since";
+    let b = r#""'=""b""",tidy,broken,1,,"#;
+    let fkqz = r#""anna fkqz",counter,held,1,2026-11-29T20:59:59Z,2000-02-29T00:00:00Z"#;
+    let wbte = r#""anna wbte",pages,broken,1,2026-11-29T20:59:59Z,2026-11-29T20:59:59Z"#;
+    let (lines, _) = board(&["--csv"])?;
+    ensure!(lines == [head, b, fkqz, wbte], "{lines:#?}");
+
+    let (lines, status) = board(&["remove", "anna", "fkqz"])?;
+    ensure!(status.success() && lines == ["removed what the class knew of anna"], "{lines:#?}");
+    let (lines, _) = board(&["csv"])?;
+    ensure!(lines == [head, b, &wbte.replace(" wbte", "")], "{lines:#?}");
+
+    let (lines, status) = board(&["remove", "ann"])?;
+    ensure!(!status.success() && lines.len() == 1, "{lines:#?}");
+    let (lines, status) = board(&["cuonter"])?;
+    ensure!(status.code() == Some(2) && lines.len() == 1, "{lines:#?}");
+    Ok(())
+}
+
 #[test]
 fn ctrl_c_ends_a_class_without_an_error() -> Result<()> {
     let mut command = program_with("", "class")?;
