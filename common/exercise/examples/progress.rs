@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use common::{cannot_use, words};
-use exercise::{COURSE, Exercise, last_verdict, note, root};
+use exercise::{COURSE, Exercise, is_plain, note, root, state, was_held};
 
 fn main() -> Result<ExitCode> {
     let words = words(include_str!("progress.rs"));
@@ -39,24 +39,24 @@ fn main() -> Result<ExitCode> {
 }
 
 fn list() -> Result<()> {
-    let mut next = None;
     for exercise in COURSE {
-        let verdict = last_verdict(exercise);
-        let shown = match &verdict {
-            None => "not tried",
-            Some((verdict, true)) => verdict,
-            Some((verdict, false)) => &format!("{verdict}, and changed since"),
-        };
-        writeln!(stdout(), "{:<10}{:<11}{shown}", exercise.chapter, exercise.name)?;
-        if verdict.is_none_or(|(verdict, same)| verdict != "held" || !same) {
-            next = next.or(Some(exercise));
-        }
+        let Exercise { chapter, name, .. } = exercise;
+        writeln!(stdout(), "{chapter:<10}{name:<11}{}", state(exercise))?;
     }
-    match next {
+    let held = COURSE.into_iter().filter(|exercise| was_held(*exercise)).count();
+    let (done, open) = if is_plain() { ("#", ".") } else { ("█", "░") };
+    let bar = done.repeat(held) + &open.repeat(COURSE.len() - held);
+    writeln!(stdout(), "{held} of {}  {bar}", COURSE.len())?;
+    match next() {
         Some(exercise) => writeln!(stdout(), "next: {}", exercise.command())?,
         None => writeln!(stdout(), "all of them are done")?,
     }
     Ok(())
+}
+
+/// Returns the first exercise that was never held.
+fn next() -> Option<Exercise> {
+    COURSE.into_iter().find(|exercise| !was_held(*exercise))
 }
 
 /// Tries each exercise whose file has been saved, without end.

@@ -22,8 +22,8 @@ mod wire;
 
 pub use course::{COURSE, Exercise, root};
 pub use etcd::{Change, Etcd};
-pub use picture::{NOTHING, Sign, Steps, Timeline, is_set, is_utf8};
-pub use progress::{last_verdict, note};
+pub use picture::{NOTHING, Sign, Steps, Timeline, is_plain, is_set, is_utf8};
+pub use progress::{note, state, was_held};
 pub use report::{CLASS, HERE, RUNNING, now, verdict_value};
 pub use run::{BoxFuture, run, try_answer};
 pub use scene::{Scene, becomes, blocking, connect_to};

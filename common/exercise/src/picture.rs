@@ -86,8 +86,8 @@ impl Display for Timeline {
         let Some(start) = rows.start else {
             return Ok(());
         };
-        let (is_plain, width) = surroundings();
-        f.write_str(&rows.draw(start.elapsed(), is_plain, width))
+        let width = terminal_size().map_or(WIDTH, |(Width(width), _)| width.into());
+        f.write_str(&rows.draw(start.elapsed(), is_plain(), width))
     }
 }
 
@@ -217,11 +217,10 @@ impl Display for Steps {
     }
 }
 
-/// Returns whether a picture must be plain ASCII, and how wide it may be.
-fn surroundings() -> (bool, usize) {
+/// Whether a picture must be plain ASCII.
+pub fn is_plain() -> bool {
     let is_terminal = stdout().is_terminal() || is_set("CLICOLOR_FORCE");
-    let width = terminal_size().map_or(WIDTH, |(Width(width), _)| width.into());
-    (!is_terminal || !is_utf8() || is_set("NO_COLOR"), width)
+    !is_terminal || !is_utf8() || is_set("NO_COLOR")
 }
 
 /// Whether the locale is UTF-8.

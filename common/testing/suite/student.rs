@@ -1,19 +1,108 @@
 //! What a student sees of the own progress. No test changes a file that students edit.
 
 use std::fs;
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use etcd_server::{Server, freeze};
 use exercise::{COURSE, Exercise};
+use tempfile::TempDir;
 use testing::{Program, program, program_at, program_with};
 
-fn progress(words: &[&str]) -> Result<(Option<i32>, String)> {
-    let mut command = program_with("", "examples/progress")?;
-    let output = command.args(words).stdin(Stdio::null()).output()?;
-    Ok((output.status.code(), String::from_utf8([output.stdout, output.stderr].concat())?))
+/// A student's copy of the workspace: nothing but the files of the exercises, and the program `progress`
+/// in a target folder of its own. Tests can change all of these files.
+struct Copy(TempDir);
+
+impl Copy {
+    fn new() -> Result<Copy> {
+        let copy = Copy(tempfile::tempdir()?);
+        for folder in ["common/exercise", "target/debug/examples", "target/progress"] {
+            fs::create_dir_all(copy.path(folder))?;
+        }
+        fs::write(copy.path("target/CACHEDIR.TAG"), "")?;
+        let built = program("examples/progress")?;
+        fs::copy(built.get_program(), copy.path("target/debug/examples/progress"))?;
+        for exercise in COURSE {
+            let mistake = fs::read(testing::root().join(exercise.answer("mistake.rs")))?;
+            for file in [copy.path(&exercise.answer("mistake.rs")), copy.yours(exercise)?] {
+                fs::create_dir_all(file.parent().context("no folder")?)?;
+                fs::write(file, &mistake)?;
+            }
+        }
+        Ok(copy)
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.0.path().join(below)
+    }
+
+    fn yours(&self, exercise: Exercise) -> Result<PathBuf> {
+        Ok(self.0.path().join(exercise.yours().strip_prefix(testing::root())?))
+    }
+
+    /// Notes a verdict, as a run of this text does.
+    fn note(&self, name: &str, verdict: &str, text: &str) -> Result<()> {
+        let note = self.path(&format!("target/progress/{name}"));
+        Ok(fs::write(note, format!("{verdict}\n{text}"))?)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = testing::command(self.path("target/debug/examples/progress"));
+        command.env("CARGO_MANIFEST_DIR", self.path("common/exercise")).args(words);
+        command
+    }
+
+    fn progress(&self, words: &[&str]) -> Result<String> {
+        let output = self.command(words).stdin(Stdio::null()).output()?;
+        Ok(String::from_utf8([output.stdout, output.stderr].concat())?)
+    }
+}
+
+/// Returns the line of the list about an exercise, without its chapter and name.
+fn line_about(list: &str, name: &str) -> Option<String> {
+    let line = list.lines().find(|line| line.split_whitespace().nth(1) == Some(name))?;
+    Some(line.split_once(name)?.1.trim().to_owned())
+}
+
+#[test]
+fn an_exercise_that_was_held_stays_held() -> Result<()> {
+    let copy = Copy::new()?;
+    let list = copy.progress(&[])?;
+    ensure!(list.ends_with("\n0 of 9  .........\nnext: cargo run -p put-get --example counter\n"));
+    ensure!(line_about(&list, "tidy").as_deref() == Some("not tried"), "{list}");
+
+    // A verdict in the first exercise, and then each state that its file can have.
+    let counter = Exercise::find("counter").context("no counter")?;
+    let mistake = fs::read_to_string(copy.yours(counter)?)?;
+    let next = "\n1 of 9  #........\nnext: cargo run -p put-get --example pages\n";
+    fs::write(copy.path("target/progress/counter.held.rs"), "right")?;
+    for (verdict, tried, now, shown) in [
+        ("held", "right", "right", "held"),
+        ("held", "right", "later", "held, and changed since"),
+        ("broken", "wrong", "wrong", "held, the file now: broken"),
+        ("broken", "wrong", "right", "held, and changed since"),
+        ("broken", "wrong", &mistake, "held, the file now: as it comes"),
+    ] {
+        copy.note("counter", verdict, tried)?;
+        fs::write(copy.yours(counter)?, now)?;
+        let list = copy.progress(&[])?;
+        ensure!(line_about(&list, "counter").as_deref() == Some(shown), "{shown}: {list}");
+        ensure!(list.ends_with(next), "{list}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_run_of_the_original_file_counts_as_tried() -> Result<()> {
+    let copy = Copy::new()?;
+    let tidy = Exercise::find("tidy").context("no tidy")?;
+    copy.note("tidy", "broken", &fs::read_to_string(copy.yours(tidy)?)?)?;
+    let list = copy.progress(&[])?;
+    ensure!(line_about(&list, "tidy").as_deref() == Some("broken, as it comes"), "{list}");
+    Ok(())
 }
 
 #[test]
@@ -27,6 +116,9 @@ fn the_last_verdict_is_noted_with_what_was_tried() -> Result<()> {
     let note = fs::read_to_string(target.join("progress/tidy"))?;
     let yours = fs::read_to_string(tidy.yours())?;
     ensure!(note == format!("{verdict}\n{yours}"), "{note}");
+    if verdict == "held" {
+        ensure!(fs::read_to_string(target.join("progress/tidy.held.rs"))? == yours);
+    }
     Ok(())
 }
 
@@ -34,7 +126,7 @@ fn the_last_verdict_is_noted_with_what_was_tried() -> Result<()> {
 fn progress_lists_all_exercises_and_throws_nothing_away_unasked() -> Result<()> {
     let (status, shown) = progress(&[])?;
     let lines: Vec<&str> = shown.lines().collect();
-    ensure!(status == Some(0) && lines.len() == COURSE.len() + 1, "{shown}");
+    ensure!(status == Some(0) && lines.len() == COURSE.len() + 2, "{shown}");
     for (line, Exercise { chapter, name, .. }) in lines.iter().zip(COURSE) {
         ensure!(line.split_whitespace().take(2).eq([chapter, name]), "{shown}");
     }
