@@ -19,23 +19,58 @@ use anyhow::{Context, Result, ensure};
 use common::{cannot_use, words};
 use exercise::{COURSE, Exercise, is_plain, note, root, state, was_held};
 
+const USAGE: &str = "cargo progress [watch | hint NAME | solution NAME | reset NAME]";
+/// What this program can do, beside the list.
+const COMMANDS: [&str; 4] = ["watch", "hint", "solution", "reset"];
+
 fn main() -> Result<ExitCode> {
     let words = words(include_str!("progress.rs"));
-    let find = |name: &str| {
-        Exercise::find(name).with_context(|| format!("there is no exercise called {name:?}"))
-    };
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => list()?,
         ["watch"] => watch()?,
         ["hint", name] => writeln!(stdout(), "{}", find(name)?.hint)?,
         ["solution", name] => return try_solution(find(name)?),
         ["reset", name] => reset(find(name)?)?,
-        words => cannot_use(
-            &words.join(" "),
-            "cargo progress [watch | hint NAME | solution NAME | reset NAME]",
-        ),
+        // A word is missing, or one too many.
+        words @ [word, ..] if COMMANDS.contains(word) => cannot_use(&words.join(" "), USAGE),
+        [word, ..] => {
+            let meant = did_you_mean(word, &COMMANDS).map_or(String::new(), |meant| meant + " ");
+            eprintln!("Error: cannot use {word:?}; {meant}usage: {USAGE}");
+            return Ok(ExitCode::from(2));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn find(name: &str) -> Result<Exercise> {
+    Exercise::find(name).with_context(|| {
+        let meant = did_you_mean(name, &COURSE.map(|exercise| exercise.name));
+        let meant = meant.map_or(String::new(), |meant| format!("; {meant}"));
+        format!("there is no exercise called {name:?}{meant}")
+    })
+}
+
+/// Asks whether the nearest of these words was meant, if one is at most two letters away.
+fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
+    let far = |known: &&&str| distance(word, known);
+    let nearest = known.iter().filter(|known| far(known) <= 2).min_by_key(far)?;
+    Some(format!("did you mean {nearest}?"))
+}
+
+/// Returns how many letters of a word must be added, removed or replaced to get another word.
+fn distance(from: &str, to: &str) -> usize {
+    // To the first letters of `to`: none of them, one, and so on.
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for letter in from.chars() {
+        let mut diagonal = row[0];
+        row[0] += 1;
+        for (at, other) in to.chars().enumerate() {
+            let replaced = diagonal + usize::from(letter != other);
+            diagonal = row[at + 1];
+            row[at + 1] = replaced.min(diagonal + 1).min(row[at] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 fn list() -> Result<()> {

@@ -106,6 +106,32 @@ fn a_run_of_the_original_file_counts_as_tried() -> Result<()> {
 }
 
 #[test]
+fn a_misspelled_word_gets_the_nearest_one() -> Result<()> {
+    let copy = Copy::new()?;
+    for (words, expected) in [
+        (&["wach"][..], "Error: cannot use \"wach\"; did you mean watch? usage: cargo progress ["),
+        (&["hnit", "tidy"], "Error: cannot use \"hnit\"; did you mean hint? usage: "),
+        (&["now"], "Error: cannot use \"now\"; usage: "),
+        (&["hint"], "Error: cannot use \"hint\"; usage: "),
+        (&["hint", "now"], "Error: there is no exercise called \"now\"\n"),
+        (
+            &["hint", "cuonter"],
+            "Error: there is no exercise called \"cuonter\"; did you mean counter?\n",
+        ),
+    ] {
+        let shown = copy.progress(words)?;
+        ensure!(shown.starts_with(expected), "{words:?}: {shown}");
+    }
+    Ok(())
+}
+
+fn progress(words: &[&str]) -> Result<(Option<i32>, String)> {
+    let mut command = program_with("", "examples/progress")?;
+    let output = command.args(words).stdin(Stdio::null()).output()?;
+    Ok((output.status.code(), String::from_utf8([output.stdout, output.stderr].concat())?))
+}
+
+#[test]
 fn the_last_verdict_is_noted_with_what_was_tried() -> Result<()> {
     let server = Server::start()?;
     let tidy = Exercise::find("tidy").context("no tidy")?;
