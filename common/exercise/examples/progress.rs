@@ -10,14 +10,14 @@
 
 use std::env;
 use std::fs;
-use std::io::{Write, stdin, stdout};
+use std::io::stdin;
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use common::{cannot_use, words};
-use exercise::{COURSE, Exercise, is_plain, note, root, state, was_held};
+use exercise::{COURSE, Exercise, complain, is_plain, note, root, say, state, was_held};
 
 const USAGE: &str = "cargo progress [watch | hint NAME | solution NAME | reset NAME]";
 /// What this program can do, beside the list.
@@ -28,14 +28,14 @@ fn main() -> Result<ExitCode> {
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => list()?,
         ["watch"] => watch()?,
-        ["hint", name] => writeln!(stdout(), "{}", find(name)?.hint)?,
+        ["hint", name] => say!("{}", find(name)?.hint)?,
         ["solution", name] => return try_solution(find(name)?),
         ["reset", name] => reset(find(name)?)?,
         // A word is missing, or one too many.
         words @ [word, ..] if COMMANDS.contains(word) => cannot_use(&words.join(" "), USAGE),
         [word, ..] => {
             let meant = did_you_mean(word, &COMMANDS).map_or(String::new(), |meant| meant + " ");
-            eprintln!("Error: cannot use {word:?}; {meant}usage: {USAGE}");
+            complain(&format!("Error: cannot use {word:?}; {meant}usage: {USAGE}"));
             return Ok(ExitCode::from(2));
         }
     }
@@ -76,15 +76,15 @@ fn distance(from: &str, to: &str) -> usize {
 fn list() -> Result<()> {
     for exercise in COURSE {
         let Exercise { chapter, name, .. } = exercise;
-        writeln!(stdout(), "{chapter:<10}{name:<11}{}", state(exercise))?;
+        say!("{chapter:<10}{name:<11}{}", state(exercise))?;
     }
     let held = COURSE.into_iter().filter(|exercise| was_held(*exercise)).count();
     let (done, open) = if is_plain() { ("#", ".") } else { ("█", "░") };
     let bar = done.repeat(held) + &open.repeat(COURSE.len() - held);
-    writeln!(stdout(), "{held} of {}  {bar}", COURSE.len())?;
+    say!("{held} of {}  {bar}", COURSE.len())?;
     match next() {
-        Some(exercise) => writeln!(stdout(), "next: {}", exercise.command())?,
-        None => writeln!(stdout(), "all of them are done")?,
+        Some(exercise) => say!("next: {}", exercise.command())?,
+        None => say!("all of them are done")?,
     }
     Ok(())
 }
@@ -99,7 +99,7 @@ fn watch() -> Result<()> {
     let saved =
         |exercise: Exercise| fs::metadata(exercise.yours()).and_then(|file| file.modified());
     let mut before = COURSE.map(|exercise| saved(exercise).unwrap_or(SystemTime::UNIX_EPOCH));
-    writeln!(stdout(), "waiting until you save a yours.rs; Ctrl-C ends this")?;
+    say!("waiting until you save a yours.rs; Ctrl-C ends this")?;
     loop {
         sleep(Duration::from_millis(250));
         for (exercise, before) in COURSE.into_iter().zip(&mut before) {
@@ -107,9 +107,9 @@ fn watch() -> Result<()> {
             let Ok(now) = saved(exercise) else { continue };
             if now != *before {
                 *before = now;
-                writeln!(stdout(), "\n$ {}", exercise.command())?;
+                say!("\n$ {}", exercise.command())?;
                 cargo(&exercise.command())?;
-                writeln!(stdout(), "waiting until you save a yours.rs; Ctrl-C ends this")?;
+                say!("waiting until you save a yours.rs; Ctrl-C ends this")?;
             }
         }
     }
@@ -134,25 +134,20 @@ fn reset(exercise: Exercise) -> Result<()> {
     let (yours, mistake) = (exercise.yours(), root().join(exercise.answer("mistake.rs")));
     let text = fs::read_to_string(&yours)?;
     if text == fs::read_to_string(&mistake)? {
-        writeln!(stdout(), "{} is as it was handed out", exercise.name)?;
+        say!("{} is as it was handed out", exercise.name)?;
         return Ok(());
     }
     let kept = note(exercise, ".yours.rs")?;
-    writeln!(stdout(), "this throws away your work on {}. Type y to do it:", exercise.name)?;
+    say!("this throws away your work on {}. Type y to do it:", exercise.name)?;
     let mut said = String::new();
     stdin().read_line(&mut said)?; // nothing where there is no terminal
     if said.trim() != "y" {
-        writeln!(stdout(), "nothing is changed")?;
+        say!("nothing is changed")?;
         return Ok(());
     }
     fs::create_dir_all(kept.parent().context("no folder")?)?;
     fs::write(&kept, text)?;
     fs::copy(mistake, yours)?;
-    writeln!(
-        stdout(),
-        "{} is as it was handed out; your work is in {}",
-        exercise.name,
-        kept.display()
-    )?;
+    say!("{} is as it was handed out; your work is in {}", exercise.name, kept.display())?;
     Ok(())
 }

@@ -16,6 +16,7 @@ mod run;
 mod scene;
 mod sent;
 mod stage;
+mod text;
 mod verdict;
 mod watcher;
 mod wire;
@@ -29,17 +30,18 @@ pub use run::{BoxFuture, run, try_answer};
 pub use scene::{Scene, becomes, blocking, connect_to};
 pub use sent::Sent;
 pub use stage::{Fault, Played, still_waits};
+pub use text::{complain, wrapped};
 pub use verdict::{
     Stages, Stopwatch, Verdict, broken, check_running, counted_round, gave_up, held, round,
 };
 pub use watcher::{FAULTS_AT_RETURN, SHOW_LIMIT, Watcher};
 pub use wire::{PausedRequest, PausedResponse, Wire, connect_by_wire_to};
 
-/// Prints a line of an experiment. It is an error if nobody reads it.
+/// Prints a line of an experiment, [`wrapped`] on a terminal. It is an error if nobody reads it.
 #[macro_export]
 macro_rules! say {
     ($($line:tt)*) => {{
         use std::io::Write;
-        writeln!(std::io::stdout(), $($line)*)
+        writeln!(std::io::stdout(), "{}", $crate::wrapped(&std::fmt::format(format_args!($($line)*))))
     }};
 }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::progress;
+use crate::text::complain;
 use crate::verdict::Verdict;
 
 /// Below this is what a class knows of its students: `class/NAME/CLONE/EXERCISE` has the last verdict.
@@ -68,7 +69,7 @@ impl Report {
             false => self.ended.try_recv().or(Ok(Ok(()))),
         };
         if let Err(error) = reported.flatten() {
-            eprintln!("the class does not see this verdict: {error:#}");
+            complain(&format!("the class does not see this verdict: {error:#}"));
         }
     }
 }

@@ -15,7 +15,9 @@ use tokio::time::{sleep, timeout};
 use crate::course::{Exercise, root};
 use crate::progress;
 use crate::report::Report;
+use crate::say;
 use crate::scene::Scene;
+use crate::text::complain;
 use crate::verdict::{Verdict, broken};
 
 /// How long an experiment may take: 28 s.
@@ -50,7 +52,7 @@ where
 
 fn status(ended: Result<ExitCode>) -> ExitCode {
     ended.unwrap_or_else(|error| {
-        eprintln!("no verdict: {error:#}");
+        complain(&format!("no verdict: {error:#}"));
         ExitCode::from(2)
     })
 }
@@ -64,11 +66,11 @@ where
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {}
         ["hint"] => {
-            writeln!(stdout(), "{}", exercise.hint)?;
+            say!("{}", exercise.hint)?;
             return Ok(ExitCode::SUCCESS);
         }
         ["--help"] => {
-            writeln!(stdout(), "tries yours.rs; `-- hint` prints a hint")?;
+            say!("tries yours.rs; `-- hint` prints a hint")?;
             return Ok(ExitCode::SUCCESS);
         }
         ["solution"] => bail!("it is in another program: cargo progress solution {name}"),
@@ -80,15 +82,15 @@ where
     if let Verdict::Held(_) = verdict {
         let compare = exercise.answer("solution.rs");
         if root().join(&compare).exists() {
-            write!(stdout(), "compare it with {compare}; ")?;
+            say!("compare it with {compare}")?;
         }
         match exercise.next() {
-            Some(next) => writeln!(stdout(), "next: {}", next.command())?,
-            None => writeln!(stdout(), "that was the last exercise")?,
+            Some(next) => say!("next: {}", next.command())?,
+            None => say!("that was the last exercise")?,
         }
     }
     if let Err(error) = progress::note_verdict(exercise, yours, &verdict) {
-        eprintln!("cargo progress does not know this verdict: {error:#}");
+        complain(&format!("cargo progress does not know this verdict: {error:#}"));
     }
     if let Some(report) = report {
         report.end(&verdict);
@@ -104,7 +106,7 @@ where
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let verdict = runtime.block_on(judge(experiment(scene.clone())))?;
     write!(stdout(), "{}", scene.pictures(&verdict))?;
-    writeln!(stdout(), "{verdict}")?;
+    writeln!(stdout(), "{}", verdict.shown())?;
     Ok(verdict)
 }
 
@@ -156,7 +158,7 @@ async fn end_if_blocked(stood_still: Arc<AtomicU64>) {
             if alone > ALONE_LIMIT {
                 let what = format!("for {ALONE_LIMIT:?} it has let nothing else run");
                 let look = "a loop that never awaits, or a pause that stops the thread: std::thread::sleep";
-                let _ = writeln!(stdout(), "{}", Verdict::Broken { what, look });
+                let _ = writeln!(stdout(), "{}", Verdict::Broken { what, look }.shown());
                 exit(1);
             }
             drop(ticks);

@@ -8,6 +8,8 @@ use common::REQUEST_TIMEOUT;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::text::wrapped;
+
 /// The result of an experiment.
 #[derive(Debug)]
 pub enum Verdict {
@@ -24,6 +26,11 @@ impl Verdict {
             Verdict::Held(_) => "held",
             Verdict::Broken { .. } => "broken",
         }
+    }
+
+    /// Returns the verdict as it is shown on stdout.
+    pub(crate) fn shown(&self) -> String {
+        wrapped(&self.to_string())
     }
 
     /// Returns the exit status of a program with this verdict.
