@@ -10,14 +10,14 @@
 
 use std::env;
 use std::fs;
-use std::io::stdin;
+use std::io::{Write, stdin, stdout};
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use common::{cannot_use, words};
-use exercise::{COURSE, Exercise, complain, is_plain, note, root, say, state, was_held};
+use exercise::{COURSE, Exercise, colored, complain, is_plain, note, root, say, state, was_held};
 
 const USAGE: &str = "cargo progress [watch | hint NAME | solution NAME | reset NAME]";
 /// What this program can do, beside the list.
@@ -76,7 +76,8 @@ fn distance(from: &str, to: &str) -> usize {
 fn list() -> Result<()> {
     for exercise in COURSE {
         let Exercise { chapter, name, .. } = exercise;
-        say!("{chapter:<10}{name:<11}{}", state(exercise))?;
+        let state = colored(&colored(state(exercise), "held"), "broken");
+        writeln!(stdout(), "{chapter:<10}{name:<11}{state}")?;
     }
     let held = COURSE.into_iter().filter(|exercise| was_held(*exercise)).count();
     let (done, open) = if is_plain() { ("#", ".") } else { ("█", "░") };

@@ -30,7 +30,7 @@ pub use run::{BoxFuture, run, try_answer};
 pub use scene::{Scene, becomes, blocking, connect_to};
 pub use sent::Sent;
 pub use stage::{Fault, Played, still_waits};
-pub use text::{complain, wrapped};
+pub use text::{colored, complain, wrapped};
 pub use verdict::{
     Stages, Stopwatch, Verdict, broken, check_running, counted_round, gave_up, held, round,
 };

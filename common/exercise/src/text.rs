@@ -1,8 +1,10 @@
-//! How a sentence is shown: on a terminal, its lines end at word ends.
+//! How a sentence is shown: on a terminal, its lines end at word ends, and a verdict has a color.
 
-use std::io::{stderr, stdout};
+use std::io::{IsTerminal, stderr, stdout};
 
 use terminal_size::{Height, Width, terminal_size_of};
+
+use crate::picture::is_set;
 
 /// Returns a text as it is shown on stdout: each line ends at a word end there, if it is a terminal.
 pub fn wrapped(text: &str) -> String {
@@ -12,6 +14,11 @@ pub fn wrapped(text: &str) -> String {
 /// Prints a text on stderr, in the same way.
 pub fn complain(text: &str) {
     eprintln!("{}", wrap(text, terminal_size_of(stderr())));
+}
+
+/// Returns a text with this verdict in color where it is first named, if stdout is a terminal.
+pub fn colored(text: &str, verdict: &str) -> String {
+    paint(text, verdict, stdout().is_terminal() && !is_set("NO_COLOR"))
 }
 
 fn wrap(text: &str, size: Option<(Width, Height)>) -> String {
@@ -35,9 +42,30 @@ fn wrap(text: &str, size: Option<(Width, Height)>) -> String {
     wrapped
 }
 
+fn paint(text: &str, verdict: &str, has_colors: bool) -> String {
+    // As on the board.
+    let color = if verdict == "held" { 32 } else { 31 };
+    match has_colors {
+        true => text.replacen(verdict, &format!("\x1b[{color}m{verdict}\x1b[0m"), 1),
+        false => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_has_a_color_where_it_is_named_first() {
+        for (text, verdict, shown) in [
+            ("held: all is held", "held", "\x1b[32mheld\x1b[0m: all is held"),
+            ("broken: 8", "broken", "\x1b[31mbroken\x1b[0m: 8"),
+            ("not tried", "held", "not tried"),
+        ] {
+            assert_eq!(paint(text, verdict, true), shown);
+            assert_eq!(paint(text, verdict, false), text);
+        }
+    }
 
     #[test]
     fn a_line_ends_at_a_word_end() {

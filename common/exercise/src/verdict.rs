@@ -8,7 +8,7 @@ use common::REQUEST_TIMEOUT;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::text::wrapped;
+use crate::text::{colored, wrapped};
 
 /// The result of an experiment.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Verdict {
 
     /// Returns the verdict as it is shown on stdout.
     pub(crate) fn shown(&self) -> String {
-        wrapped(&self.to_string())
+        colored(&wrapped(&self.to_string()), self.word())
     }
 
     /// Returns the exit status of a program with this verdict.
