@@ -1,10 +1,10 @@
 //! What a student sees of the own progress. No test changes a file that students edit.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use etcd_server::{Server, freeze};
@@ -24,7 +24,11 @@ impl Copy {
         }
         fs::write(copy.path("target/CACHEDIR.TAG"), "")?;
         let built = program("examples/progress")?;
-        fs::copy(built.get_program(), copy.path("target/debug/examples/progress"))?;
+        // Copied by another process: a file that this one writes may be open in a child of another test, and
+        // cannot be run then.
+        let mut cp = testing::command("cp");
+        cp.arg(built.get_program()).arg(copy.path("target/debug/examples/progress"));
+        ensure!(cp.status()?.success(), "cannot copy progress");
         for exercise in COURSE {
             let mistake = fs::read(testing::root().join(exercise.answer("mistake.rs")))?;
             for file in [copy.path(&exercise.answer("mistake.rs")), copy.yours(exercise)?] {
@@ -129,6 +133,76 @@ fn progress(words: &[&str]) -> Result<(Option<i32>, String)> {
     let mut command = program_with("", "examples/progress")?;
     let output = command.args(words).stdin(Stdio::null()).output()?;
     Ok((output.status.code(), String::from_utf8([output.stdout, output.stderr].concat())?))
+}
+
+/// A cargo that prints its arguments, and starts a program that runs for longer than any test.
+const CARGO: &str = "#!/bin/sh\necho \"cargo $*\"\nsleep 600 &\nwait\n";
+
+fn watch(copy: &Copy) -> Result<Command> {
+    let cargo = copy.path("cargo");
+    // By another process, as in `Copy::new`.
+    let write = r#"printf '%s' "$1" >"$0" && chmod 700 "$0""#;
+    let status = testing::command("sh").args(["-c", write]).arg(&cargo).arg(CARGO).status()?;
+    ensure!(status.success(), "cannot write {}", cargo.display());
+    let mut watch = copy.command(&["watch"]);
+    watch.env("CARGO", cargo);
+    Ok(watch)
+}
+
+#[test]
+fn a_save_ends_the_run_and_starts_the_next() -> Result<()> {
+    const KEYS: &str = "waiting for a save; type h(int), r(erun), n(ext) or q(uit), and Enter";
+    const RUN: [&str; 3] =
+        ["", "$ cargo run -p delete --example tidy", "cargo run -p delete --example tidy"];
+    let copy = Copy::new()?;
+    let yours = copy.yours(Exercise::find("tidy").context("no tidy")?)?;
+    let watch = Program::start(watch(&copy)?)?;
+    watch.expect(&format!("counter: {KEYS}"))?;
+    fs::write(&yours, "first")?;
+    RUN.iter().try_for_each(|line| watch.expect(line))?;
+    fs::write(&yours, "second")?;
+    let saved = "tidy was saved: this run ends, and the next one starts";
+    watch.expect(saved)?;
+    RUN.iter().try_for_each(|line| watch.expect(line))?;
+
+    // Another time, and then another text with the same time.
+    let time = SystemTime::now() + Duration::from_secs(9);
+    File::options().append(true).open(&yours)?.set_modified(time)?;
+    sleep(Duration::from_secs(1));
+    fs::write(copy.path("third"), "third")?;
+    File::options().append(true).open(copy.path("third"))?.set_modified(time)?;
+    fs::rename(copy.path("third"), &yours)?;
+    watch.expect(saved)?;
+    RUN.iter().try_for_each(|line| watch.expect(line))?;
+
+    watch.interrupt()?;
+    // Not before the last process has closed its stdout.
+    let (lines, status) = watch.end()?;
+    ensure!(status.success() && lines.is_empty(), "{status}: {lines:#?}");
+    Ok(())
+}
+
+#[test]
+fn watch_has_keys_for_hint_rerun_next_and_quit() -> Result<()> {
+    let copy = Copy::new()?;
+    let watch = watch(&copy)?;
+    let mut typing = testing::command("sh");
+    typing.args(["-c", "exec \"$0\" watch <<.\nh\nr\nn\nx\nq\n."]).arg(watch.get_program());
+    typing.envs(watch.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let (lines, status) = Program::start(typing)?.end()?;
+    let shown = lines.join("\n");
+    ensure!(status.success(), "{status}: {shown}");
+    let counter = Exercise::find("counter").context("no counter")?;
+    let mut rest = &*shown;
+    for line in [
+        &format!("\n{}\n", counter.hint),
+        "\n$ cargo run -p put-get --example counter\n",
+        "\n$ cargo run -p put-get --example pages\n",
+        "pages: running; type h(int), r(erun), n(ext) or q(uit), and Enter\n",
+    ] {
+        rest = rest.split_once(line).with_context(|| format!("no {line}: {shown}"))?.1;
+    }
+    Ok(())
 }
 
 #[test]

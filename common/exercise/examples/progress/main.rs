@@ -2,18 +2,18 @@
 //!
 //! ```text
 //! cargo progress                    the exercises, and the next one to do
-//! cargo progress watch              tries an exercise whenever you save its yours.rs, until Ctrl-C
+//! cargo progress watch              tries an exercise whenever you save its yours.rs, until q
 //! cargo progress hint counter       a hint, even while its yours.rs does not compile
 //! cargo progress solution counter   tries the solution
 //! cargo progress reset counter      brings its yours.rs back as it was handed out
 //! ```
 
+mod watch;
+
 use std::env;
 use std::fs;
 use std::io::{Write, stdin, stdout};
 use std::process::{Command, ExitCode};
-use std::thread::sleep;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use common::{cannot_use, words};
@@ -24,10 +24,10 @@ const USAGE: &str = "cargo progress [watch | hint NAME | solution NAME | reset N
 const COMMANDS: [&str; 4] = ["watch", "hint", "solution", "reset"];
 
 fn main() -> Result<ExitCode> {
-    let words = words(include_str!("progress.rs"));
+    let words = words(include_str!("main.rs"));
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => list()?,
-        ["watch"] => watch()?,
+        ["watch"] => watch::watch()?,
         ["hint", name] => say!("{}", find(name)?.hint)?,
         ["solution", name] => return try_solution(find(name)?),
         ["reset", name] => reset(find(name)?)?,
@@ -93,27 +93,6 @@ fn list() -> Result<()> {
 /// Returns the first exercise that was never held.
 fn next() -> Option<Exercise> {
     COURSE.into_iter().find(|exercise| !was_held(*exercise))
-}
-
-/// Tries each exercise whose file has been saved, without end.
-fn watch() -> Result<()> {
-    let saved =
-        |exercise: Exercise| fs::metadata(exercise.yours()).and_then(|file| file.modified());
-    let mut before = COURSE.map(|exercise| saved(exercise).unwrap_or(SystemTime::UNIX_EPOCH));
-    say!("waiting until you save a yours.rs; Ctrl-C ends this")?;
-    loop {
-        sleep(Duration::from_millis(250));
-        for (exercise, before) in COURSE.into_iter().zip(&mut before) {
-            // While an editor replaces the file, there may be none.
-            let Ok(now) = saved(exercise) else { continue };
-            if now != *before {
-                *before = now;
-                say!("\n$ {}", exercise.command())?;
-                cargo(&exercise.command())?;
-                say!("waiting until you save a yours.rs; Ctrl-C ends this")?;
-            }
-        }
-    }
 }
 
 /// Builds and runs the program that has the answers. Returns its exit status.
