@@ -50,7 +50,7 @@ pub fn state(exercise: Exercise) -> &'static str {
     }
 }
 
-/// Notes the verdict on what `yours.rs` was when it was compiled. Keeps the text that was *held* last.
+/// Notes the verdict on what `yours.rs` was when it was compiled. Keeps that text if it was *held*.
 pub(crate) fn note_verdict(exercise: Exercise, yours: &str, verdict: &Verdict) -> Result<()> {
     let last = note(exercise, "")?;
     fs::create_dir_all(last.parent().context("no folder")?)?;

@@ -6,7 +6,7 @@ use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::picture::is_set;
 
-/// Returns a text as it is shown on stdout: each line ends at a word end there, if it is a terminal.
+/// Returns a text as stdout shows it. On a terminal, its lines end at word ends.
 pub fn wrapped(text: &str) -> String {
     wrap(text, terminal_size_of(stdout()))
 }

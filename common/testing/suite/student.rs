@@ -12,8 +12,8 @@ use exercise::{COURSE, Exercise};
 use tempfile::TempDir;
 use testing::{Program, program, program_at, program_with};
 
-/// A student's copy of the workspace: nothing but the files of the exercises, and the program `progress`
-/// in a target folder of its own. Tests can change all of these files.
+/// A student's copy of the workspace, whose files a test can change: those of the exercises, and the
+/// program `progress` in a target folder of its own.
 struct Copy(TempDir);
 
 impl Copy {
@@ -24,8 +24,8 @@ impl Copy {
         }
         fs::write(copy.path("target/CACHEDIR.TAG"), "")?;
         let built = program("examples/progress")?;
-        // Copied by another process: a file that this one writes may be open in a child of another test, and
-        // cannot be run then.
+        // Copied by another process: a file that this one writes may be open in a child of another
+        // test, and cannot be run then.
         let mut cp = testing::command("cp");
         cp.arg(built.get_program()).arg(copy.path("target/debug/examples/progress"));
         ensure!(cp.status()?.success(), "cannot copy progress");
@@ -190,7 +190,7 @@ fn watch_has_keys_for_hint_rerun_next_and_quit() -> Result<()> {
     typing.args(["-c", "exec \"$0\" watch <<.\nh\nr\nn\nx\nq\n."]).arg(watch.get_program());
     typing.envs(watch.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let (lines, status) = Program::start(typing)?.end()?;
-    let shown = lines.join("\n");
+    let shown = lines.join("\n") + "\n";
     ensure!(status.success(), "{status}: {shown}");
     let counter = Exercise::find("counter").context("no counter")?;
     let mut rest = &*shown;

@@ -66,9 +66,7 @@ pub async fn watch() -> Result<()> {
                         clear_line()?;
                         say!("{} was saved: this run ends, and the next one starts", saved.name)?;
                     }
-                    // Cargo goes by times: it would not build a file that has got an older one.
-                    let main = File::options().append(true).open(saved.yours().with_file_name("main.rs"));
-                    let _ = main.and_then(|main| main.set_modified(SystemTime::now()));
+                    let _ = touch(saved); // cargo finds most changes without it
                     start(&mut run, exercise)?;
                 }
             }
@@ -81,14 +79,14 @@ fn show_keys(exercise: Exercise, now: &str) -> Result<()> {
     Ok(say!("{}: {now}; type {keys}", exercise.name)?)
 }
 
-/// Returns the first exercise after this one that was never held, from the beginning again after the last.
+/// Returns the first exercise after this one that was never held. The first one follows the last.
 fn next_after(exercise: Exercise) -> Option<Exercise> {
     let from_here = COURSE.into_iter().cycle().skip_while(|other| other.name != exercise.name);
     from_here.skip(1).take(COURSE.len()).find(|exercise| !was_held(*exercise))
 }
 
-/// Returns the lines that are typed. A line ends with Enter: single keys would need another mode of the
-/// terminal, in which the lines of a run are stairs, and which stays if this program is killed.
+/// Returns the lines that are typed. Single keys without Enter would need a raw terminal. There, the
+/// output of a run looks like stairs, and the terminal stays raw if this program is killed.
 fn typed_lines() -> UnboundedReceiver<String> {
     let (sender, typed) = unbounded_channel();
     thread::spawn(move || {
@@ -131,6 +129,13 @@ fn start(run: &mut Option<Run>, exercise: Exercise) -> Result<()> {
     Ok(())
 }
 
+/// Makes cargo build an exercise again. Cargo compares times, and a restored `yours.rs` may be older
+/// than the last build. An editor may have `yours.rs` open, so `main.rs` gets the new time.
+fn touch(exercise: Exercise) -> io::Result<()> {
+    let main = File::options().append(true).open(exercise.yours().with_file_name("main.rs"))?;
+    main.set_modified(SystemTime::now())
+}
+
 /// Removes the bar that an ended cargo has left on the terminal.
 fn clear_line() -> io::Result<()> {
     if stdout().is_terminal() { write!(stdout(), "\r\x1b[K") } else { Ok(()) }
@@ -143,7 +148,8 @@ impl Run {
     fn start(exercise: Exercise) -> Result<Run> {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo.args(exercise.command().split(' ').skip(1)).current_dir(root()).stdin(Stdio::null());
-        // A group of its own, so that a signal to it ends all that cargo has started, a compiler or an etcd.
+        // A group of its own, so that a signal also ends what cargo has started: a compiler, or
+        // the exercise and its etcd.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut cargo, 0);
         Ok(Run(cargo.spawn().context("cannot run cargo")?))
@@ -170,7 +176,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // An answer may handle the first one, and the guard of an etcd ignores it: it ends the etcd then.
+        // The guard of an etcd survives TERM, and removes the data. An answer may survive it, too.
         for name in ["TERM", "KILL"] {
             if self.has_ended() {
                 return;
