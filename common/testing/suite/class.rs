@@ -122,6 +122,7 @@ fn an_empty_port_counts_as_not_set() -> Result<()> {
 }
 
 #[test]
+#[ignore = "keeps a core busy for seconds"]
 fn a_password_may_take_longer_than_a_request() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let etcd = folder.path().join("etcd");
@@ -136,7 +137,7 @@ fn a_password_may_take_longer_than_a_request() -> Result<()> {
     command.args(["users", "anna"]).env("CLASS_PORT", "0").env("ETCD", &etcd);
     let class = Program::start(command)?;
     line(&class, "export ETCDCTL_ENDPOINTS=")?;
-    let about = line(&class, "each student's lines are in ")?;
+    let about = line(&class, "each student's line is in ")?;
     let (path, _) = about.split_once(": ").context("no path")?;
     fs::remove_file(path)?;
     Ok(())
@@ -316,6 +317,7 @@ fn line(program: &Program, start: &str) -> Result<String> {
 async fn with_users_nobody_writes_for_others() -> Result<()> {
     let mut command = program_with("", "class")?;
     command.args(["users", "anna", "ben"]).env("CLASS_PORT", "0");
+    command.env("LC_ALL", "C.UTF-8"); // for the path that it shows
     let class = Program::start(command)?;
     let invitation = line(&class, "export ETCDCTL_ENDPOINTS=")?;
     let (endpoint, rest) = invitation.split_once(' ').context("one word only")?;
