@@ -244,9 +244,13 @@ where
         let patient = count % 2 == 1 && attempts.len() < 3;
         attempts.spawn(within(if patient { NO_LIMIT } else { step }, request()));
         count += 1;
+        let none = async {
+            sleep(PAUSE).await; // so that an attempt that is given up at this step comes first
+            within(step, pending()).await
+        };
         let response = tokio::select! {
             Some(Ok(response)) = attempts.join_next() => response,
-            none = within(step + PAUSE, pending()) => none,
+            none = none => none,
         };
         match response {
             Err(error) if is_refusal(&error) || !go_on() => return (Err(error), count > 1),
