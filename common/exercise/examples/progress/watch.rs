@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use etcd_server::bare_command;
 use exercise::{COURSE, Exercise, root, say, was_held};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep;
@@ -164,7 +165,7 @@ impl Run {
     fn signal(&mut self, name: &str) {
         // The shell has `kill` built in; not every system has it as a program.
         let kill = format!("kill -{name} -{}", self.0.id());
-        let mut shell = Command::new("sh");
+        let mut shell = bare_command("sh");
         let _ = shell.args(["-c", &kill]).stderr(Stdio::null()).status(); // they may have ended
     }
 
