@@ -26,7 +26,7 @@ pub(crate) struct Place {
     pub(crate) key: String,
     mark: String,             // without a slash, so that it is in no queue
     pub(crate) revision: i64, // the one in which etcd created our key; 0: none that we know of
-    joined: i64,              // the same, until the first watch
+    looked: i64,              // the one at which we have looked, until the next watch
     sent: Option<i64>,        // the version that is demanded by a request that may be on its way
 }
 
@@ -35,7 +35,7 @@ impl Place {
         let (lease, queue) = (Arc::clone(lease), format!("{name}/"));
         let key = format!("{queue}{:x}", lease.id); // as Go's
         let mark = format!("session!{:x}", lease.id);
-        Place { lease, queue, key, mark, revision: 0, joined: 0, sent: None }
+        Place { lease, queue, key, mark, revision: 0, looked: 0, sent: None }
     }
 
     /// Returns whether the lock is ours. With `wait`, waits until it is.
@@ -77,7 +77,7 @@ impl Place {
             if let Some((revision, older)) = self.find(&get(responses.pop())?) {
                 self.revision = revision;
                 if response.succeeded() {
-                    self.joined = revision;
+                    self.looked = revision;
                     return Ok(older);
                 }
             } else if self.found_mark(responses.pop())? == version {
@@ -90,6 +90,7 @@ impl Place {
         }
         let look = Txn::new().and_then([queue(2, self.revision)]);
         let (response, _) = self.lease.txn(look).await?;
+        self.looked = response.header().map_or(0, |now| now.revision());
         let keys = get(response.op_responses().pop())?;
         let (_, older) = self.find(&keys).context("our key in the queue is gone")?;
         Ok(older)
@@ -108,8 +109,8 @@ impl Place {
             let mut watch = lease.client.watch_client().watch(&*older, None).await?;
             let first = watch.message().await?.context("the watch has ended")?;
             ensure!(!first.canceled(), "etcd has canceled the watch");
-            // Without a change since we joined, nothing happened before the watch.
-            let same = first.header().map(|now| now.revision()) == Some(take(&mut self.joined));
+            // Without a change since we looked, nothing happened before the watch.
+            let same = first.header().map(|now| now.revision()) == Some(take(&mut self.looked));
             let now = if same { Some(older.clone()) } else { self.look(true).await? };
             Ok((watch, now))
         };
@@ -120,7 +121,7 @@ impl Place {
             }
             tokio::select! {
                 _ = watch.message() => {} // deleted; or the watch has ended, which proves nothing
-                () = lease.time_to_look() => return Ok(now), // watch anew: its member may be frozen
+                () = lease.time_to_look() => {} // its member may be frozen
             }
             drop(watch);
             return self.look(true).await;
