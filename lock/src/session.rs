@@ -224,9 +224,9 @@ impl Lease {
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Sends a request again until etcd responds to one of the attempts or refuses it, or we must not
-/// `go_on`. Also returns whether there was more than one attempt. Doubles the step between two
-/// attempts, up to the second of the `steps`, and the pause after an error, up to 0.8 s: a thousand
-/// requests that etcd is slow to carry out must not become ten thousand.
+/// `go_on`. Also returns whether there was more than one attempt. After four attempts, doubles the
+/// step to the next one, up to the second of the `steps`. Doubles the pause after an error, up to
+/// 0.8 s. So a thousand requests that etcd is slow to carry out do not become ten thousand.
 async fn persist<T: Send + 'static, R>(
     client: &Client,
     steps: [Duration; 2],
@@ -263,6 +263,7 @@ where
                     let _ = timeout(step, client.refresh_token()).await;
                 }
             }
+            Err(_) if count < 4 => {} // a member may be frozen, and another one is not
             Err(_) => step = (2 * step).min(longest),
             response => return (response, count > 1),
         }

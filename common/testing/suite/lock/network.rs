@@ -403,7 +403,7 @@ async fn a_free_lock_is_found_by_waiters_whose_member_is_frozen() -> Result<()> 
         ensure!(guard.unlock().await?);
     }
     for waiting in waiting {
-        // Within 3 s each looks again, and that may take three attempts of 1, 2 and 4 s.
+        // Within 3 s each looks again. One attempt in three goes to the frozen member, and takes 1 s.
         timeout(Duration::from_secs(12), waiting).await???.unlock().await?;
     }
     Ok(())
@@ -472,9 +472,10 @@ async fn a_session_has_room_for_200_requests_of_four_attempts() -> Result<()> {
         (0..400).map(|number| waiter(&Mutex::new(&session, format!("lock{number}")))).collect();
     sleep(Duration::from_secs(16)).await;
     // Each lock has two tasks, the waiter's and the session's. Each attempt has two, its own and
-    // one of the HTTP library, which ends later.
+    // one of the HTTP library, which ends later. In this time there are seven attempts, of which
+    // four at most are open. Some tasks are the session's own.
     let more = tasks() - before;
-    ensure!(more <= 2 * waiting.len() + 2 * 5 * 200, "{more} tasks");
+    ensure!(more <= 2 * waiting.len() + (4 + 7) * 200 + 200, "{more} tasks");
 
     drop(frozen);
     for waiting in waiting {
