@@ -194,7 +194,9 @@ async fn ten_times_as_many_names_take_ten_times_as_long() -> Result<()> {
         let all: Vec<_> = (0..names).map(|n| Mutex::new(&session, format!("lock{n}"))).collect();
         (begin.elapsed(), all.len())
     };
-    let ((few, _), (many, _)) = (time(3000), time(30_000));
+    // Of five times the shortest: other programs run, too.
+    let shortest = |names| (0..5).map(|_| time(names).0).min().unwrap();
+    let (few, many) = (shortest(3000), shortest(30_000));
     ensure!(many < 30 * few, "{few:?} for 3000 names, {many:?} for 30000");
     Ok(())
 }
