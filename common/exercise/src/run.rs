@@ -1,4 +1,5 @@
 use std::env;
+use std::fs;
 use std::io::{Write, stdout};
 use std::pin::Pin;
 use std::process::{ExitCode, exit};
@@ -149,12 +150,14 @@ async fn end_if_blocked(stood_still: Arc<AtomicU64>) {
     let ticks = Arc::new(AtomicUsize::new(0));
     let seen = Arc::downgrade(&ticks);
     thread::spawn(move || {
-        let (mut last, mut alone) = (0, Duration::ZERO);
+        let (mut last, mut alone, mut waited) = (0, Duration::ZERO, starved());
         while let Some(ticks) = seen.upgrade() {
             let now = ticks.load(Ordering::Relaxed);
-            // Counted here, so that the time when the whole program is frozen does not count.
-            alone = if now == last { alone + TICK } else { alone.saturating_sub(TICK) };
-            last = now;
+            // Counted here, so that the time when the whole program is frozen does not count. Nor
+            // does the time when the thread of the answer had to wait for a processor.
+            let busy = TICK.saturating_sub(starved() - waited);
+            alone = if now == last { alone + busy } else { alone.saturating_sub(TICK) };
+            (last, waited) = (now, starved());
             if alone > ALONE_LIMIT {
                 let what = format!("for {ALONE_LIMIT:?} it has let nothing else run");
                 let look = "a loop that never awaits, or a pause that stops the thread: std::thread::sleep";
@@ -172,4 +175,12 @@ async fn end_if_blocked(stood_still: Arc<AtomicU64>) {
         ticks.fetch_add(1, Ordering::Relaxed);
         sleep(TICK / 2).await;
     }
+}
+
+/// Returns for how long the main thread, which runs the experiment, has waited for a processor so far.
+/// Only Linux tells that.
+fn starved() -> Duration {
+    let told = fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let waited = told.split(' ').nth(1).and_then(|nanoseconds| nanoseconds.parse().ok());
+    Duration::from_nanos(waited.unwrap_or(0))
 }
