@@ -62,13 +62,21 @@ async fn until_running(client: &mut Client, running: bool) -> Result<()> {
 async fn a_run_reports_that_it_runs_and_its_verdict() -> Result<()> {
     let server = Server::start()?;
     let mut client = Client::connect([server.endpoint()], None).await?;
-    for version in [1, 2] {
+    let (mut runs, mut reports) = (0, 0);
+    while reports < 2 {
         let run = Program::start(try_yours(&server.endpoint(), "reload", "an/na ")?)?;
         until_running(&mut client, true).await?;
-        let (verdict, _) = verdict(run)?;
+        let (verdict, lines) = verdict(run)?;
+        runs += 1;
+        // A busy machine may be too late for a report, and says so.
+        if lines.iter().any(|line| line.starts_with("the class does not see")) && runs < 5 {
+            until_running(&mut client, false).await?;
+            continue;
+        }
+        reports += 1;
         let expected = [
-            ("an-na/here".to_owned(), String::new(), version),
-            ("an-na/reload".to_owned(), verdict, version),
+            ("an-na/here".to_owned(), String::new(), runs),
+            ("an-na/reload".to_owned(), verdict, reports),
         ];
         let keys = keys(&mut client).await?;
         ensure!(keys == expected, "{keys:?}");
