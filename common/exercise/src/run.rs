@@ -155,7 +155,7 @@ async fn end_if_blocked(stood_still: Arc<AtomicU64>) {
             let now = ticks.load(Ordering::Relaxed);
             // Counted here, so that the time when the whole program is frozen does not count. Nor
             // does the time when the thread of the answer had to wait for a processor.
-            let busy = TICK.saturating_sub(starved() - waited);
+            let busy = TICK.saturating_sub(starved().saturating_sub(waited));
             alone = if now == last { alone + busy } else { alone.saturating_sub(TICK) };
             (last, waited) = (now, starved());
             if alone > ALONE_LIMIT {
