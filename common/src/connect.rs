@@ -7,7 +7,7 @@ use etcd_client::{BalancedChannelBuilder, Client, Error};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::error::{NO_ANSWER, is_final, one_line};
+use crate::error::{NO_RESPONSE, is_final, one_line};
 use crate::failover::Failover;
 use crate::health::{Health, RETRY_INTERVAL, check, check_all, explain};
 use crate::login::LogsIn;
@@ -97,7 +97,7 @@ pub async fn reconnect(client: &Client) -> Result<()> {
         let cause = match timeout(REQUEST_TIMEOUT, check(client.clone())).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => explain(None, &error),
-            Err(_) => NO_ANSWER.to_owned(),
+            Err(_) => NO_RESPONSE.to_owned(),
         };
         if Instant::now() > deadline {
             // The client does not tell its endpoints, and it may have others than the environment.
@@ -160,7 +160,7 @@ where
                 bail!("{} cannot log in at {at}: {}", user.shown(), one_line(&error));
             }
             Ok(Err(error)) => one_line(&error),
-            Err(_) => NO_ANSWER.to_owned(),
+            Err(_) => NO_RESPONSE.to_owned(),
         };
         // The member is gone, or the cluster elects a leader: a retry does no harm.
         ensure!(Instant::now() < deadline, "cannot log in at {at}: {cause}");

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use etcd_client::{Client, EventType, WatchOptions};
 
 use crate::connect::reconnect;
-use crate::error::unless_lost;
+use crate::error::none_if_transient;
 use crate::within::{NO_LIMIT, REQUEST_TIMEOUT, within};
 
 /// Waits until etcd has deleted `key`, without a limit. The chapter `watch` shows what this is made
@@ -39,7 +39,7 @@ async fn watch_deletion(client: &mut Client, key: &str) -> Result<bool> {
     let next = response.header().map_or(0, |header| header.revision() + 1);
     let from = WatchOptions::new().with_start_revision(next).with_fragment();
     let mut stream = within(REQUEST_TIMEOUT, client.watch(key, Some(from))).await?;
-    while let Some(Some(response)) = unless_lost(within(NO_LIMIT, stream.message()).await)? {
+    while let Some(Some(response)) = none_if_transient(within(NO_LIMIT, stream.message()).await)? {
         let start = response.compact_revision();
         ensure!(start == 0, "revision {next} is compacted: history begins at {start}");
         ensure!(!response.canceled(), "watch cancelled: {}", response.cancel_reason());

@@ -8,7 +8,7 @@ use anyhow::Result;
 use etcd_client::Error;
 use tonic::Code;
 
-pub(crate) const NO_ANSWER: &str = "no answer";
+pub(crate) const NO_RESPONSE: &str = "no response";
 pub(crate) const LOST: &str = "connection lost";
 pub(crate) const REFUSED: &str = "connection refused";
 
@@ -76,7 +76,7 @@ pub(crate) fn is_outdated(message: &str) -> bool {
 /// # Errors
 ///
 /// etcd has refused the request, or the client a response that is too large ([`is_refusal`]).
-pub fn unless_lost<T>(result: Result<T>) -> Result<Option<T>> {
+pub fn none_if_transient<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Err(error) if !is_refusal(&error) => Ok(None),
         result => result.map(Some),

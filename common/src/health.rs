@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Code;
 
-use crate::error::{LOST, NO_ANSWER, REFUSED, code, one_line};
+use crate::error::{LOST, NO_RESPONSE, REFUSED, code, one_line};
 use crate::failover::Failover;
 use crate::settings::{CONNECT_TIMEOUT, Settings};
 use crate::within::REQUEST_TIMEOUT;
@@ -88,7 +88,7 @@ pub(crate) async fn check_all(settings: &Settings, channel: &Failover) -> Result
     }
     drop(sender); // each task has its own
 
-    let mut last: Vec<_> = settings.endpoints.iter().map(|_| Err(NO_ANSWER.to_owned())).collect();
+    let mut last: Vec<_> = settings.endpoints.iter().map(|_| Err(NO_RESPONSE.to_owned())).collect();
     let mut deadline = Instant::now() + CONNECT_TIMEOUT;
     while let Ok(Some((index, result))) = timeout_at(deadline, results.recv()).await {
         if result.is_ok() {
@@ -119,9 +119,9 @@ async fn check_until_final(
             // This client has not logged in.
             Ok(Err(error)) if has_user && wants_user(&error) => return report(Ok(())),
             Ok(Err(error)) => explain(Some(&endpoint), &error),
-            Err(_) => NO_ANSWER.to_owned(),
+            Err(_) => NO_RESPONSE.to_owned(),
         };
-        let may_pass = [NO_ANSWER, NO_LEADER].contains(&&*cause);
+        let may_pass = [NO_RESPONSE, NO_LEADER].contains(&&*cause);
         report(Err(cause));
         if !may_pass {
             return;

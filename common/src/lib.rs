@@ -11,7 +11,7 @@
 //! # }
 //! ```
 //!
-//! The chapters that wait for a key to go use [`deleted`]. Those with a stream use [`unless_lost`], and
+//! The chapters that wait for a key to go use [`deleted`]. Those with a stream use [`none_if_transient`], and
 //! [`reconnect`] when it is lost. [`argument`] reads the command line. The rest is for programs that do
 //! more than a chapter does.
 
@@ -31,7 +31,7 @@ mod within;
 pub use argument::{argument, cannot_use, no_argument, words};
 pub use connect::{connect, connect_through, connect_to, connect_to_through, reconnect};
 pub use deleted::deleted;
-pub use error::{RequestError, is_refusal, unless_lost};
+pub use error::{RequestError, is_refusal, none_if_transient};
 pub use failover::Failover;
 pub use settings::CONNECT_TIMEOUT;
 pub use tls::HAS_TLS;

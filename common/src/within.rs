@@ -31,6 +31,6 @@ pub async fn within<T>(
     match timeout(limit, request).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(RequestError { error }.into()),
-        Err(_) => bail!("no answer within {limit:?} {MAY_HAVE}"),
+        Err(_) => bail!("no response within {limit:?} {MAY_HAVE}"),
     }
 }

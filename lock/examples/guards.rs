@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, no_argument, within};
 use etcd_client::{Client, Txn, TxnOp};
 use etcd_server::Server;
-use exercise::{NOTHING, Sign, Timeline};
+use exercise::{NOTHING, Symbol, Timeline};
 use lock::{Guard, Mutex, Session};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -26,10 +26,10 @@ const TTL: Duration = Duration::from_secs(2);
 /// So that the picture shows what comes first.
 const PAUSE: Duration = Duration::from_millis(200);
 
-const WAITS: Sign = Sign('─', '-', "waits for the lock");
-const HAS: Sign = Sign('█', '#', "has the lock, and has read");
-const FROZEN: Sign = Sign('▒', '%', "the same, frozen");
-const WRITES: Sign = Sign('W', 'W', "writes");
+const WAITS: Symbol = Symbol('─', '-', "waits for the lock");
+const HAS: Symbol = Symbol('█', '#', "has the lock, and has read");
+const FROZEN: Symbol = Symbol('▒', '%', "the same, frozen");
+const WRITES: Symbol = Symbol('W', 'W', "writes");
 
 fn main() -> Result<()> {
     no_argument(include_str!("guards.rs"));

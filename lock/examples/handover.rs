@@ -89,7 +89,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Measures one round, with two contenders that take turns to begin. They pause, because contenders
+/// Measures one retry_if_slow, with two contenders that take turns to begin. They pause, because contenders
 /// that ask again at once fall in step with the 100 ms of etcd, and every second wait of the RPC is
 /// then a short one.
 async fn meet(etcd: &Server, kind: Kind, hold: u64, score: &Score) -> Result<()> {

@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 use anyhow::{Context, Result, anyhow, bail};
 use common::REQUEST_TIMEOUT;
 use etcd_client::{Compare, CompareOp};
-use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
 use tokio::time::sleep;
 
 use crate::queue::Place;
-use crate::session::{Lease, Renewed, Session};
+use crate::session::{Lease, Session, SessionInner};
 
 /// A lock. All locks of the same name exclude each other, in one session or in several. They also
 /// exclude `etcdctl lock` and Go's `concurrency.Mutex`.
@@ -20,16 +20,16 @@ use crate::session::{Lease, Renewed, Session};
 #[derive(Clone)]
 pub struct Mutex {
     name: String,
-    session: Weak<Renewed>,
+    session: Weak<SessionInner>,
     lease: Arc<Lease>,
-    place: Arc<Turn<Place>>,
+    place: Arc<AsyncMutex<Place>>,
 }
 
 impl Mutex {
     /// Makes a mutex. Sends nothing to etcd. A mutex does not keep its session.
     pub fn new(session: &Session, name: impl Into<String>) -> Mutex {
-        let (name, lease) = (name.into(), Arc::clone(&session.renewed.lease));
-        let (session, place) = (Arc::downgrade(&session.renewed), lease.place(&name));
+        let (name, lease) = (name.into(), Arc::clone(&session.inner.lease));
+        let (session, place) = (Arc::downgrade(&session.inner), lease.place(&name));
         Mutex { name, session, lease, place }
     }
 
@@ -79,7 +79,7 @@ impl Mutex {
 async fn contend(
     mut place: OwnedMutexGuard<Place>,
     wait: bool,
-    session: Weak<Renewed>,
+    session: Weak<SessionInner>,
     mut tell: oneshot::Sender<Result<Option<Guard>>>,
 ) {
     let acquired = tokio::select! {

@@ -80,7 +80,7 @@ impl Place {
                     self.looked = revision;
                     return Ok(older);
                 }
-            } else if self.found_mark(responses.pop())? == version {
+            } else if self.read_mark(responses.pop())? == version {
                 let other = get(responses.pop())?;
                 return Ok(other.kvs().first().map(|kv| kv.key().to_vec()));
             } else {
@@ -137,7 +137,7 @@ impl Place {
     /// for the mark, the next task at this place raises it.
     pub(crate) async fn leave(&mut self) -> Result<bool> {
         let known = self.revision;
-        let raised = self.raise().await;
+        let raised = self.bump_mark().await;
         if self.revision == 0 {
             return raised.map(|()| false);
         }
@@ -153,7 +153,7 @@ impl Place {
 
     /// Makes sure that no request of ours is still on its way: raises the version of the mark, so
     /// that etcd refuses what demands the old one. Then the key that etcd has is the last.
-    async fn raise(&mut self) -> Result<()> {
+    async fn bump_mark(&mut self) -> Result<()> {
         let Some(version) = self.sent else { return Ok(()) };
         let reads = [TxnOp::get(&*self.key, None), TxnOp::get(&*self.mark, None)];
         let [key, mark] = reads.clone();
@@ -163,7 +163,7 @@ impl Place {
             .or_else(reads); // it was raised
         let (response, _) = self.lease.txn(txn).await?;
         let mut responses = response.op_responses();
-        self.found_mark(responses.pop())?;
+        self.read_mark(responses.pop())?;
         let key = get(responses.pop())?;
         self.revision = key.kvs().first().map_or(0, |kv| kv.create_revision());
         self.sent = None;
@@ -187,7 +187,7 @@ impl Place {
     }
 
     /// Reads the version of the mark from a response, and remembers it for the next request.
-    fn found_mark(&self, response: Option<TxnOpResponse>) -> Result<i64> {
+    fn read_mark(&self, response: Option<TxnOpResponse>) -> Result<i64> {
         let version = get(response)?.kvs().first().map_or(0, |kv| kv.version());
         self.lease.mark.store(version, SeqCst);
         Ok(version)

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use common::{CONNECT_TIMEOUT, NO_LIMIT, REQUEST_TIMEOUT, RequestError, is_refusal, within};
 use etcd_client::{Client, Error, Txn, TxnResponse};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex as Turn, Semaphore, watch};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -27,15 +27,15 @@ use crate::queue::Place;
 /// closing one ends all. Its tasks run on the runtime on which it was opened.
 #[derive(Clone)]
 pub struct Session {
-    pub(crate) renewed: Arc<Renewed>,
+    pub(crate) inner: Arc<SessionInner>,
 }
 
 /// What the session and its guards share: when the last of them is dropped, the renewals end.
-pub(crate) struct Renewed {
+pub(crate) struct SessionInner {
     pub(crate) lease: Arc<Lease>,
 }
 
-impl Drop for Renewed {
+impl Drop for SessionInner {
     fn drop(&mut self) {
         self.lease.end();
     }
@@ -52,9 +52,9 @@ pub(crate) struct Lease {
     /// The version of the session's mark in etcd, as we know it.
     pub(crate) mark: AtomicI64,
     /// The session's place in each queue that it is using.
-    places: Mutex<HashMap<String, Weak<Turn<Place>>>>,
+    places: Mutex<HashMap<String, Weak<AsyncMutex<Place>>>>,
     /// Whose turn it is to look at a queue again.
-    looking: Turn<()>,
+    look_permit: AsyncMutex<()>,
     /// How many more transactions may be on their way: thousands of them would be refused, given up
     /// and sent again.
     room: Semaphore,
@@ -77,7 +77,7 @@ impl Session {
             async move { Ok((asked, leases.grant(seconds, None).await?)) }
         };
         let (granted, _) =
-            persist(client, [REQUEST_TIMEOUT; 2], || Instant::now() < limit, grant).await;
+            retry(client, [REQUEST_TIMEOUT; 2], || Instant::now() < limit, grant).await;
         let (asked, grant) = granted.context("cannot open a session")?;
         let ttl = Duration::from_secs(grant.ttl().unsigned_abs());
         let lease = Arc::new(Lease {
@@ -88,33 +88,33 @@ impl Session {
             deadline: watch::Sender::new(Some(asked + ttl)),
             mark: AtomicI64::new(0),
             places: Mutex::default(),
-            looking: Turn::default(),
+            look_permit: AsyncMutex::default(),
             room: Semaphore::new(200),
         });
         tokio::spawn(renew(Arc::clone(&lease)));
-        Ok(Session { renewed: Arc::new(Renewed { lease }) })
+        Ok(Session { inner: Arc::new(SessionInner { lease }) })
     }
 
     /// Returns the id of the lease. In hexadecimal it is a part of the session's keys in the queue.
     pub fn lease(&self) -> i64 {
-        self.renewed.lease.id
+        self.inner.lease.id
     }
 
     /// Returns the TTL that etcd granted.
     pub fn ttl(&self) -> Duration {
-        self.renewed.lease.ttl
+        self.inner.lease.ttl
     }
 
     /// Returns whether the lease still lives, by the local clock. This is only a hint: the lease
     /// can end just after this call, and the local clock stands still while a laptop sleeps.
     pub fn is_alive(&self) -> bool {
-        self.renewed.lease.is_alive()
+        self.inner.lease.is_alive()
     }
 
     /// Waits until the session is lost: etcd says that the lease is gone, or no renewal was
     /// confirmed in time for a TTL. A lost session stays lost.
     pub async fn lost(&self) {
-        self.renewed.lease.lost().await;
+        self.inner.lease.lost().await;
     }
 
     /// Ends the session and revokes its lease, so that its locks are free at once. Asks again if
@@ -126,15 +126,14 @@ impl Session {
     /// The lease was gone before, etcd refuses, or it does not respond within the TTL. If etcd still
     /// has the lease, the lease runs out.
     pub async fn close(self) -> Result<()> {
-        let lease = &self.renewed.lease;
+        let lease = &self.inner.lease;
         lease.end(); // waiters in this session get their error now, before etcd responds
         let limit = Instant::now() + lease.ttl;
         let revoke = || {
             let (mut leases, id) = (lease.client.lease_client(), lease.id);
             async move { leases.revoke(id).await }
         };
-        match persist(&lease.client, [REQUEST_TIMEOUT; 2], || Instant::now() < limit, revoke).await
-        {
+        match retry(&lease.client, [REQUEST_TIMEOUT; 2], || Instant::now() < limit, revoke).await {
             // An earlier attempt has revoked it, and got no response.
             (Err(error), true) if is_gone(&error) => Ok(()),
             (revoked, _) => revoked.map(drop).context("cannot revoke the session's lease"),
@@ -144,7 +143,7 @@ impl Session {
     /// Ends the session, also for its clones and guards, but not its lease. Returns the id of the lease. The
     /// locks stay locked until the lease runs out. The caller may renew it.
     pub fn orphan(self) -> i64 {
-        self.renewed.lease.end();
+        self.inner.lease.end();
         self.lease()
     }
 }
@@ -182,7 +181,7 @@ impl Lease {
     }
 
     /// Returns the session's place in the queue of this name: one for all tasks of the session.
-    pub(crate) fn place(self: &Arc<Lease>, name: &str) -> Arc<Turn<Place>> {
+    pub(crate) fn place(self: &Arc<Lease>, name: &str) -> Arc<AsyncMutex<Place>> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = places.get(name).and_then(Weak::upgrade) {
             return place;
@@ -192,7 +191,7 @@ impl Lease {
             let live = places.len();
             places.reserve(live + 1); // so that this happens again when they are twice as many
         }
-        let place = Arc::new(Turn::new(Place::new(self, name)));
+        let place = Arc::new(AsyncMutex::new(Place::new(self, name)));
         places.insert(name.to_owned(), Arc::downgrade(&place));
         place
     }
@@ -207,7 +206,7 @@ impl Lease {
         };
         let _room = self.room.acquire().await;
         let steps = [REQUEST_TIMEOUT, 8 * REQUEST_TIMEOUT];
-        let (response, repeated) = persist(&self.client, steps, || self.is_alive(), send).await;
+        let (response, repeated) = retry(&self.client, steps, || self.is_alive(), send).await;
         Ok((response?, repeated))
     }
 
@@ -215,7 +214,7 @@ impl Lease {
     /// TTL if that is shorter. If many wait, they take turns, at most 20 per second.
     pub(crate) async fn time_to_look(&self) {
         sleep(Duration::from_secs(3).min(self.ttl / 2)).await;
-        let _turn = self.looking.lock().await;
+        let _turn = self.look_permit.lock().await;
         sleep(PAUSE).await;
     }
 }
@@ -227,7 +226,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// `go_on`. Also returns whether there was more than one attempt. After four attempts, doubles the
 /// step to the next one, up to the second of the `steps`. Doubles the pause after an error, up to
 /// 0.8 s. So a thousand requests that etcd is slow to carry out do not become ten thousand.
-async fn persist<T: Send + 'static, R>(
+async fn retry<T: Send + 'static, R>(
     client: &Client,
     steps: [Duration; 2],
     go_on: impl Fn() -> bool,
@@ -282,7 +281,7 @@ async fn renew(lease: Arc<Lease>) {
                     (lease.client.lease_client(), lease.id, Instant::now());
                 async move { leases.keep_alive(id).await.map(|_| sent) }
             };
-            persist(&lease.client, [ttl / 15; 2], || lease.is_alive(), keep_alive).await.0
+            retry(&lease.client, [ttl / 15; 2], || lease.is_alive(), keep_alive).await.0
         };
         let renewed = tokio::select! {
             biased; // after a pause of this program nothing must renew a lost session

@@ -9,7 +9,7 @@ use std::io::{Write, stdout};
 
 use anyhow::{Context, Result, ensure};
 use bstr::BStr;
-use common::{NO_LIMIT, REQUEST_TIMEOUT, argument, connect, reconnect, unless_lost, within};
+use common::{NO_LIMIT, REQUEST_TIMEOUT, argument, connect, none_if_transient, reconnect, within};
 use etcd_client::{WatchOptions, WatchResponse};
 
 #[tokio::main(flavor = "current_thread")]
@@ -27,9 +27,10 @@ async fn main() -> Result<()> {
         // In fragments, as all that we missed may be more than the client takes at once.
         let from = WatchOptions::new().with_start_revision(next).with_fragment();
         let opened = within(REQUEST_TIMEOUT, client.watch(&*key, Some(from))).await;
-        if let Some(mut stream) = unless_lost(opened)? {
+        if let Some(mut stream) = none_if_transient(opened)? {
             // No limit: a watch waits for as long as there may be news.
-            while let Some(Some(response)) = unless_lost(within(NO_LIMIT, stream.message()).await)?
+            while let Some(Some(response)) =
+                none_if_transient(within(NO_LIMIT, stream.message()).await)?
             {
                 next = show(&response, BStr::new(&key), next)?;
             }

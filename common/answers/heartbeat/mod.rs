@@ -27,7 +27,7 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_deaf: wrong,
         wrong_early: put,
         wrong_forever: "broken: the entry is on no lease",
-        wrong_grant: "broken: it has given up: grant failed: no answer within 1s (the request may still \
+        wrong_grant: "broken: it has given up: grant failed: no response within 1s (the request may still \
                  have been carried out)",
         wrong_last: late,
         wrong_late: wrong,

@@ -40,7 +40,7 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_half: late,
         wrong_leave: no_first,
         wrong_often: late,
-        wrong_once: "broken: it has given up: cannot open a session: no answer within 1s (the request \
+        wrong_once: "broken: it has given up: cannot open a session: no response within 1s (the request \
                  may still have been carried out)",
         wrong_open: "broken: a candidate opens more than 20 sessions in a second, while another one leads",
         wrong_own: two,

@@ -23,7 +23,7 @@ edits::edits! {
     wrong_idle: { within(NO_LIMIT, stream.message()).await? } => {
             loop {
                 match within(Duration::from_secs(5), stream.message()).await {
-                    Err(error) if error.to_string().starts_with("no answer") => {
+                    Err(error) if error.to_string().starts_with("no response") => {
                         let _ = within(REQUEST_TIMEOUT, client.get(key, None)).await;
                     }
                     message => break message?,
@@ -33,7 +33,7 @@ edits::edits! {
     wrong_progress: { within(NO_LIMIT, stream.message()).await? } => {
             loop {
                 match within(Duration::from_millis(500), stream.message()).await {
-                    Err(error) if error.to_string().starts_with("no answer") => {
+                    Err(error) if error.to_string().starts_with("no response") => {
                         let _ = stream.request_progress().await;
                     }
                     message => break message?,

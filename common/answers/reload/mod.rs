@@ -48,7 +48,7 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_poll: asks,
         wrong_prefix: "broken: \"other\" was applied, which is the value of another key",
         wrong_progress: "broken: it sends something on its stream, while nothing changes",
-        wrong_request: "broken: it has given up: watch failed: no answer within 1s (the request may still have \
+        wrong_request: "broken: it has given up: watch failed: no response within 1s (the request may still have \
                  been carried out)",
         wrong_revision: older("v4", "v2"),
         wrong_seldom: "broken: it begins one watch after another, while nothing changes",

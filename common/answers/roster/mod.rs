@@ -43,7 +43,7 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_now: gap,
         wrong_patient: "broken: what the network has lost is still waited for after 5s",
         wrong_poll: quiet,
-        wrong_request: "broken: it has given up: get failed: no answer within 1s (the request may still have \
+        wrong_request: "broken: it has given up: get failed: no response within 1s (the request may still have \
                  been carried out)",
         wrong_resume: gap,
         wrong_seldom: quiet,

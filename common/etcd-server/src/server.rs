@@ -132,7 +132,7 @@ impl Server {
 pub struct Process {
     child: Child,
     #[cfg(unix)]
-    guardian: Child,
+    watchdog: Child,
 }
 
 impl Process {
@@ -142,17 +142,17 @@ impl Process {
     /// # Errors
     ///
     /// There is no `sh`, which waits for the end of this program. Then the server has ended.
-    pub fn take(
-        #[cfg_attr(not(unix), expect(unused_mut, reason = "there is no guardian"))]
+    pub fn adopt(
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "there is no watchdog"))]
         mut child: Child,
         folder: &Path,
     ) -> Result<Process> {
         #[cfg(unix)]
-        let guardian = spawn_guardian(&child, folder).inspect_err(|_| drop(child.kill()))?;
+        let watchdog = spawn_watchdog(&child, folder).inspect_err(|_| drop(child.kill()))?;
         Ok(Process {
             child,
             #[cfg(unix)]
-            guardian,
+            watchdog,
         })
     }
 
@@ -174,9 +174,9 @@ impl Process {
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
-        // Its number may be used again. The folder is the guardian's until this is dropped.
+        // Its number may be used again. The folder is the watchdog's until this is dropped.
         #[cfg(unix)]
-        if let Some(input) = &mut self.guardian.stdin {
+        if let Some(input) = &mut self.watchdog.stdin {
             writeln!(input, "ended")?;
         }
         Ok(())
@@ -187,8 +187,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         #[cfg(unix)]
         {
-            let _ = self.guardian.kill(); // first, so that it sees no end of its input
-            let _ = self.guardian.wait();
+            let _ = self.watchdog.kill(); // first, so that it sees no end of its input
+            let _ = self.watchdog.wait();
         }
         let _ = self.child.kill(); // it may have been killed already
         let _ = self.child.wait();
@@ -199,14 +199,14 @@ impl Drop for Process {
 fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> Result<Process> {
     let (data, log) = files(folder, name);
     let mut command = etcd(&data, scheme(flags), address, &log)?;
-    Process::take(spawn(command.args(flags).current_dir(folder))?, folder.path())
+    Process::adopt(spawn(command.args(flags).current_dir(folder))?, folder.path())
 }
 
-/// Starts a guardian: a shell that waits until this program ends, and then ends the server, unless it was
+/// Starts a watchdog: a shell that waits until this program ends, and then ends the server, unless it was
 /// told that this has ended, and removes the folder. Its input ends when this program does, even if
 /// that is killed. In a process group of its own it gets none of the terminal's signals.
 #[cfg(unix)]
-fn spawn_guardian(server: &Child, folder: &Path) -> Result<Child> {
+fn spawn_watchdog(server: &Child, folder: &Path) -> Result<Child> {
     let script =
         r#"while read -r told; do ended=$told; done; [ "$ended" ] || kill -9 "$0"; rm -rf "$1""#;
     bare_command("sh")

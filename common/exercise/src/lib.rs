@@ -5,37 +5,38 @@
 //! `yours.rs`, the only file that a student edits. All other answers are in `common/answers`.
 //!
 //! A fault must come at the same moment in each run. So an experiment can pause what a client sends and
-//! receives: single requests and responses on a [`Wire`], or everything with an `etcd_server::Proxy`.
+//! receives: single requests and responses on a [`Network`], or everything with an `etcd_server::Proxy`.
 
 mod course;
 mod etcd;
+mod network;
 mod picture;
 mod progress;
 mod report;
+mod request_log;
 mod run;
 mod scene;
-mod sent;
 mod stage;
 mod text;
 mod verdict;
 mod watcher;
-mod wire;
 
 pub use course::{COURSE, Exercise, root};
 pub use etcd::{Change, Etcd};
-pub use picture::{NOTHING, Sign, Steps, Timeline, is_plain, is_set, is_utf8};
+pub use network::{Network, PausedRequest, PausedResponse, connect_intercepted};
+pub use picture::{NOTHING, Steps, Symbol, Timeline, is_plain, is_set, is_utf8};
 pub use progress::{note, state, was_held};
 pub use report::{CLASS, HERE, RUNNING, now, verdict_value};
+pub use request_log::RequestLog;
 pub use run::{BoxFuture, run, try_answer};
 pub use scene::{Scene, becomes, blocking, connect_to};
-pub use sent::Sent;
 pub use stage::{Fault, Played, still_waits};
 pub use text::{colored, complain, wrapped};
 pub use verdict::{
-    Stages, Stopwatch, Verdict, broken, check_running, counted_round, gave_up, held, round,
+    Stages, Stopwatch, Verdict, broken, check_running, held, retry_if_slow,
+    retry_if_slow_or_counted, returned_error, too_slow,
 };
 pub use watcher::{FAULTS_AT_RETURN, SHOW_LIMIT, Watcher};
-pub use wire::{PausedRequest, PausedResponse, Wire, connect_by_wire_to};
 
 /// Prints a line of an experiment, [`wrapped`] on a terminal. It is an error if nobody reads it.
 #[macro_export]

@@ -13,20 +13,20 @@ const WIDTH: usize = 80;
 
 /// One sign of a picture: on a terminal, as plain ASCII, and what the legend says about it.
 #[derive(Clone, Copy, PartialEq)]
-pub struct Sign(pub char, pub char, pub &'static str);
+pub struct Symbol(pub char, pub char, pub &'static str);
 
 /// From now on, there is nothing to be shown.
-pub const NOTHING: Sign = Sign(' ', ' ', "");
+pub const NOTHING: Symbol = Symbol(' ', ' ', "");
 
 /// A picture of what was so at each moment, with a row for each party. Clones are the same picture.
 /// [`Display`] draws it, up to the moment of drawing: for a terminal, or else in plain ASCII, as with
 /// `NO_COLOR`, and where the locale is not UTF-8. `CLICOLOR_FORCE` makes everything a terminal.
 ///
 /// ```
-/// use exercise::{NOTHING, Sign, Timeline};
+/// use exercise::{NOTHING, Symbol, Timeline};
 ///
-/// const HAS: Sign = Sign('█', '#', "has the lock");
-/// const DEAD: Sign = Sign('†', 'x', "dies");
+/// const HAS: Symbol = Symbol('█', '#', "has the lock");
+/// const DEAD: Symbol = Symbol('†', 'x', "dies");
 ///
 /// let timeline = Timeline::default();
 /// timeline.note("first", HAS);
@@ -48,23 +48,23 @@ struct Rows {
 
 struct Note {
     at: Duration,
-    sign: Sign,
+    sign: Symbol,
     /// For one column only.
     once: bool,
 }
 
 impl Timeline {
     /// From now on, the row shows this sign.
-    pub fn note(&self, row: &str, sign: Sign) {
+    pub fn note(&self, row: &str, sign: Symbol) {
         self.add(row, sign, false);
     }
 
     /// At this moment, the row shows this sign. Then it goes on as before.
-    pub fn mark(&self, row: &str, sign: Sign) {
+    pub fn mark(&self, row: &str, sign: Symbol) {
         self.add(row, sign, true);
     }
 
-    fn add(&self, row: &str, sign: Sign, once: bool) {
+    fn add(&self, row: &str, sign: Symbol, once: bool) {
         let Rows { start, rows } = &mut *self.0.borrow_mut();
         let at = start.get_or_insert_with(Instant::now).elapsed();
         let known = rows.iter().position(|(name, _)| name == row);
@@ -99,7 +99,7 @@ impl Rows {
         let mut used = Vec::new();
         for (name, notes) in &self.rows {
             let signs = row(notes, &scale, end);
-            let shown = |sign: &Sign| if is_plain { sign.1 } else { sign.0 };
+            let shown = |sign: &Symbol| if is_plain { sign.1 } else { sign.0 };
             let line: String = signs.iter().map(shown).collect();
             picture += format!("{name:<names$}{line}").trim_end();
             picture += "\n";
@@ -129,7 +129,7 @@ impl Rows {
 }
 
 /// Returns the sign of each column.
-fn row(notes: &[Note], scale: &Scale, end: Duration) -> Vec<Sign> {
+fn row(notes: &[Note], scale: &Scale, end: Duration) -> Vec<Symbol> {
     let (mut signs, mut now) = (Vec::new(), NOTHING);
     for note in notes {
         // What was so for less than a column has a column, too.
@@ -240,9 +240,9 @@ pub fn is_set(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const LEADS: Sign = Sign('█', '#', "says that it leads");
-    const NOT: Sign = Sign('─', '-', "does not");
-    const DEAD: Sign = Sign('†', 'x', "dies");
+    const LEADS: Symbol = Symbol('█', '#', "says that it leads");
+    const NOT: Symbol = Symbol('─', '-', "does not");
+    const DEAD: Symbol = Symbol('†', 'x', "dies");
 
     fn rows() -> Rows {
         let note = |at, sign| Note { at: Duration::from_millis(at), sign, once: false };

@@ -4,9 +4,9 @@ use anyhow::Result;
 use common::{NO_LIMIT, REQUEST_TIMEOUT};
 use tokio::time::timeout;
 
-use crate::sent::GET_OR_WATCH;
+use crate::network::{Network, PausedRequest, PausedResponse};
+use crate::request_log::GET_OR_WATCH;
 use crate::verdict::broken;
-use crate::wire::{PausedRequest, PausedResponse, Wire};
 
 /// How long an answer may wait for what is lost: 5 s.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub enum Fault {
     Late,
 }
 
-/// The outcome of [`Wire::play`]. It keeps the lost request or response until it is dropped.
+/// The outcome of [`Network::play`]. It keeps the lost request or response until it is dropped.
 pub struct Played<T> {
     /// What the client says.
     pub said: T,
@@ -39,13 +39,13 @@ pub struct Played<T> {
 impl<T> Played<T> {
     /// Whether the client still waits for the response to a request that was lost.
     pub fn waits(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| !request.is_given_up())
+        self.request.as_ref().is_some_and(|request| !request.is_canceled())
     }
 }
 
-impl Wire {
+impl Network {
     /// Runs a client, with a fault at its request of this number, counted from 1, and then lets
-    /// others act. The wire is open then.
+    /// others act. The network is open then.
     ///
     /// A client that waits for more than 5 s for what is lost is *broken*. `client` must own its
     /// `Client`.
@@ -65,7 +65,7 @@ impl Wire {
         }
     }
 
-    /// As [`play`](Wire::play), with another limit. The caller judges a client that takes longer:
+    /// As [`play`](Network::play), with another limit. The caller judges a client that takes longer:
     /// it has said `None`.
     pub async fn play_for<T>(
         &mut self,
@@ -130,7 +130,7 @@ impl Wire {
         Ok((said, responses))
     }
 
-    /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the wire. The
+    /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the network. The
     /// client may send fewer, until the [`REQUEST_TIMEOUT`]. Returns *broken* if it waits for the
     /// response for more than 5 s.
     pub async fn lose(&mut self, nth: usize) -> Result<()> {
@@ -141,7 +141,7 @@ impl Wire {
             self.request_to(&GET_OR_WATCH).await
         };
         if let Ok(Some(mut lost)) = timeout(REQUEST_TIMEOUT, get_or_watch).await
-            && timeout(LIMIT, lost.given_up()).await.is_err()
+            && timeout(LIMIT, lost.canceled()).await.is_err()
         {
             return still_waits(LIMIT, "which of your requests has no limit");
         }

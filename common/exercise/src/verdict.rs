@@ -64,8 +64,14 @@ pub fn broken<T>(what: impl Into<String>, look: &'static str) -> Result<T> {
     Err(Verdict::Broken { what: what.into(), look }.into())
 }
 
+/// Returns the verdict *broken* because something took too long. On a machine that was too slow itself
+/// it becomes no verdict.
+pub fn too_slow<T>(what: impl Into<String>, look: &'static str) -> Result<T> {
+    broken(what, look)
+}
+
 /// Returns the verdict on an answer that has ended with an error.
-pub fn gave_up<T>(error: Error) -> Result<T> {
+pub fn returned_error<T>(error: Error) -> Result<T> {
     broken(
         format!("it has given up: {error:#}"),
         "which line has returned this error, and whether to try again would help",
@@ -75,20 +81,17 @@ pub fn gave_up<T>(error: Error) -> Result<T> {
 /// Plays one round of an experiment, again if it was broken and took so long that a request of the answer
 /// may have got no response in time: on a busy machine this may happen, but not again and again. The round
 /// gets the number of the attempt.
-pub async fn round<T>(play: impl AsyncFnMut(usize) -> Result<T>) -> Result<T> {
-    play_again(play, false).await
+pub async fn retry_if_slow<T>(play: impl AsyncFnMut(usize) -> Result<T>) -> Result<T> {
+    retry(play, false).await
 }
 
 /// The same for a round that counts the requests of an answer, which may have sent one of them again: it
 /// is also played again if it has held.
-pub async fn counted_round<T>(play: impl AsyncFnMut(usize) -> Result<T>) -> Result<T> {
-    play_again(play, true).await
+pub async fn retry_if_slow_or_counted<T>(play: impl AsyncFnMut(usize) -> Result<T>) -> Result<T> {
+    retry(play, true).await
 }
 
-async fn play_again<T>(
-    mut play: impl AsyncFnMut(usize) -> Result<T>,
-    even_if_held: bool,
-) -> Result<T> {
+async fn retry<T>(mut play: impl AsyncFnMut(usize) -> Result<T>, even_if_held: bool) -> Result<T> {
     for attempt in 0..2 {
         let since = Instant::now();
         let played = play(attempt).await;
@@ -108,7 +111,7 @@ pub async fn check_running(
     look: &'static str,
 ) -> Result<()> {
     if task.is_finished() {
-        task.await?.or_else(gave_up)?;
+        task.await?.or_else(returned_error)?;
         return broken(what, look);
     }
     Ok(())
@@ -174,8 +177,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_round_that_counts_requests_is_played_again() -> Result<()> {
-        assert_eq!(round(slow_first).await?, 0);
-        assert_eq!(counted_round(slow_first).await?, 1);
+        assert_eq!(retry_if_slow(slow_first).await?, 0);
+        assert_eq!(retry_if_slow_or_counted(slow_first).await?, 1);
         Ok(())
     }
 }

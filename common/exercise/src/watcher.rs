@@ -9,11 +9,11 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::etcd::Etcd;
+use crate::network::{Network, connect_intercepted};
+use crate::request_log::RequestLog;
 use crate::say;
-use crate::sent::Sent;
 use crate::stage::Fault;
 use crate::verdict::check_running;
-use crate::wire::{Wire, connect_by_wire_to};
 
 /// How long a change may take until the program shows it: 3 s. An event from the past takes a tenth
 /// of a second.
@@ -30,8 +30,8 @@ pub const FAULTS_AT_RETURN: [Option<(Fault, usize)>; 4] =
 /// A program that watches for ever, what is between it and its etcd, and all that it has shown.
 pub struct Watcher<T> {
     pub link: Proxy,
-    pub wire: Wire,
-    pub sent: Sent,
+    pub network: Network,
+    pub sent: RequestLog,
     server: Server,
     task: JoinHandle<Result<()>>,
     shown: watch::Receiver<Vec<T>>,
@@ -42,14 +42,14 @@ impl<T: Clone + 'static> Watcher<T> {
     /// something.
     pub async fn start<F: Future<Output = Result<()>> + 'static>(
         server: Server,
-        program: impl FnOnce(Client, Sent, Box<dyn Fn(T)>) -> F,
+        program: impl FnOnce(Client, RequestLog, Box<dyn Fn(T)>) -> F,
     ) -> Result<Watcher<T>> {
         let link = Proxy::to(server.address())?;
-        let (client, wire) = connect_by_wire_to(link.address()).await?;
-        let (sent, (sender, shown)) = (wire.sent(), watch::channel(Vec::new()));
+        let (client, network) = connect_intercepted(link.address()).await?;
+        let (sent, (sender, shown)) = (network.sent(), watch::channel(Vec::new()));
         let show = Box::new(move |new| sender.send_modify(|shown| shown.push(new)));
         let task = spawn_local(program(client, sent.clone(), show));
-        Ok(Watcher { link, wire, sent, server, task, shown })
+        Ok(Watcher { link, network, sent, server, task, shown })
     }
 
     /// Waits until the program has shown this last. Returns `false` if that takes more than
@@ -75,14 +75,14 @@ impl<T: Clone + 'static> Watcher<T> {
     pub async fn restart(mut self, etcd: &mut Etcd) -> Result<Watcher<T>> {
         self.server.kill()?;
         self.sent.check_pauses().await?;
-        self.wire.pause();
+        self.network.pause();
         self.server = etcd.restart(self.server).await?;
         Ok(self)
     }
 
     /// Loses the connection, and pauses the requests with which the program comes back.
     pub fn disconnect(&mut self) {
-        self.wire.pause();
+        self.network.pause();
         self.link.disconnect();
     }
 
@@ -96,10 +96,10 @@ impl<T: Clone + 'static> Watcher<T> {
         match fault {
             Some((Fault::RequestLost, nth)) => {
                 say!("your request {nth} after that is lost")?;
-                self.wire.lose(nth).await?;
+                self.network.lose(nth).await?;
             }
             Some((_, nth)) => {
-                let response = timeout(REQUEST_TIMEOUT, self.wire.response(nth)).await;
+                let response = timeout(REQUEST_TIMEOUT, self.network.response(nth)).await;
                 if let Ok(Some(_response)) = response {
                     let change = change().await?;
                     say!("{change} when etcd has responded to your request {nth}")?;
@@ -107,7 +107,7 @@ impl<T: Clone + 'static> Watcher<T> {
             }
             None => {}
         }
-        self.wire.open();
+        self.network.open();
         Ok(())
     }
 }

@@ -253,7 +253,7 @@ fn ctrl_c_ends_a_class_without_an_error() -> Result<()> {
     // A terminal interrupts both, and the board may end before the class has noticed.
     let interrupt = format!("pkill -INT -x -P {0} class; sleep 0.3; kill -INT {0}", class.id());
     let _ = testing::command("sh").args(["-c", &interrupt]).status()?;
-    class.end_well(&[])
+    class.expect_success(&[])
 }
 
 #[test]

@@ -20,5 +20,5 @@ fn shows_a_value_that_is_not_utf8() -> Result<()> {
     let server = Server::start()?;
     let mut put = program_at(&server, "put-get")?;
     put.arg(OsStr::from_bytes(b"caf\xe9"));
-    Program::start(put)?.end_well(&["testkey,caf\u{fffd}"])
+    Program::start(put)?.expect_success(&["testkey,caf\u{fffd}"])
 }

@@ -65,7 +65,7 @@ fn is_gone_when_its_program_is_killed() -> Result<()> {
 
 #[cfg(unix)]
 #[test]
-fn is_not_started_without_a_guardian() -> Result<()> {
+fn is_not_started_without_a_watchdog() -> Result<()> {
     let temporary = tempfile::tempdir()?;
     let output = program()?.env("PATH", "").env("TMPDIR", temporary.path()).output()?;
     let shown = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;

@@ -9,7 +9,7 @@ use etcd_client::Client;
 use etcd_server::Server;
 use exercise::{
     BoxFuture, Change, Etcd, Fault, Played, Scene, Steps, Verdict, blocking, broken,
-    connect_by_wire_to, counted_round, gave_up, held, say,
+    connect_intercepted, held, retry_if_slow_or_counted, returned_error, say,
 };
 
 /// The function that is tried.
@@ -47,9 +47,9 @@ pub async fn run(scene: Scene, tidy: Tidy) -> Result<Verdict> {
     // After the first request, after the second and so on, until `tidy` sends fewer.
     let mut requests = 0;
     loop {
-        let (counted, is_started) = counted_round(async |_| {
+        let (counted, is_started) = retry_if_slow_or_counted(async |_| {
             let played = jobs.play(Fault::Overtaken, requests + 1, Jobs::start_again).await?;
-            Ok((played.said.or_else(gave_up)?, played.is_staged))
+            Ok((played.said.or_else(returned_error)?, played.is_staged))
         })
         .await?;
         if !is_started {
@@ -128,10 +128,10 @@ impl Jobs {
             self.own = vec![self.etcd.put(job, "done").await?];
         }
         self.loses = fault != Fault::Overtaken;
-        let (mut client, mut wire) = connect_by_wire_to(self.address).await?;
+        let (mut client, mut network) = connect_intercepted(self.address).await?;
         let tidy = self.tidy;
         let tidying = async move { tidy(&mut client, "jobs").await };
-        wire.play(fault, nth, tidying, async || others(self).await).await
+        network.play(fault, nth, tidying, async || others(self).await).await
     }
 
     /// The first job gets a new value. The second one is deleted, and there is a new one.

@@ -11,8 +11,8 @@ use common::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 use etcd_client::{Client, KeyValue};
 use etcd_server::{Proxy, Server};
 use exercise::{
-    BoxFuture, Etcd, Scene, Sign, Stages, Stopwatch, Timeline, Verdict, blocking, broken,
-    check_running, connect_by_wire_to, held, say,
+    BoxFuture, Etcd, Scene, Stages, Stopwatch, Symbol, Timeline, Verdict, blocking, broken,
+    check_running, connect_intercepted, held, say,
 };
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
@@ -26,14 +26,14 @@ const NET: &str = "network";
 const CONTROL: &str = "control";
 const TTL: i64 = 2;
 
-const IS: Sign = Sign('█', '#', "registered");
-const IS_NOT: Sign = Sign('░', '.', "not registered");
-const NETWORK: Sign = Sign('─', '-', "network");
-const LATE: Sign = Sign('≈', '=', "a renewal is late");
-const RESTART: Sign = Sign('▲', '^', "the server is restarted");
-const CUT: Sign = Sign('╳', 'x', "no network");
-const LOSS: Sign = Sign('┄', '~', "a put does not arrive");
-const REVOKE: Sign = Sign('▼', 'v', "the lease is revoked");
+const IS: Symbol = Symbol('█', '#', "registered");
+const IS_NOT: Symbol = Symbol('░', '.', "not registered");
+const NETWORK: Symbol = Symbol('─', '-', "network");
+const LATE: Symbol = Symbol('≈', '=', "a renewal is late");
+const RESTART: Symbol = Symbol('▲', '^', "the server is restarted");
+const CUT: Symbol = Symbol('╳', 'x', "no network");
+const LOSS: Symbol = Symbol('┄', '~', "a put does not arrive");
+const REVOKE: Symbol = Symbol('▼', 'v', "the lease is revoked");
 
 /// How long an answer may say the wrong thing: it needs time to run.
 const TOLERANCE: Duration = Duration::from_millis(500);
@@ -63,8 +63,8 @@ pub async fn run(scene: Scene, stay: Stay) -> Result<Verdict> {
     timeline.note(NET, NETWORK);
     timeline.note("etcd says", IS_NOT);
     timeline.note("it says", IS_NOT);
-    let (mut client, mut wire) = connect_by_wire_to(link.address()).await?;
-    wire.open();
+    let (mut client, mut network) = connect_intercepted(link.address()).await?;
+    network.open();
     let says = Rc::new(Cell::new(false));
     let (tell, picture) = (Rc::clone(&says), timeline.clone());
     let registered = Box::new(move |state| {
@@ -78,7 +78,7 @@ pub async fn run(scene: Scene, stay: Stay) -> Result<Verdict> {
     let mut service =
         Service { etcd, picture, task, says, wrong, tolerance, patience, entry, control };
 
-    let sent = wire.sent();
+    let sent = network.sent();
     let renews = || sent.count("LeaseKeepAlive") > 0;
     if !service.until(Service::is_registered).await? {
         return match renews() {
@@ -181,10 +181,10 @@ pub async fn run(scene: Scene, stay: Stay) -> Result<Verdict> {
 
     // Longer than any wait may take: who registers meanwhile, or waits for etcd, must retry.
     service.watch(CONNECT_TIMEOUT + REQUEST_TIMEOUT * 3 / 2).await?;
-    wire.pause();
+    network.pause();
     link.mend();
     timeline.note(NET, LOSS);
-    let put = timeout(AGAIN, wire.request_to(&["Put", "Txn"])).await;
+    let put = timeout(AGAIN, network.request_to(&["Put", "Txn"])).await;
     say!("the network is back, but the first put does not arrive")?;
     for wait in [TOLERANCE, REQUEST_TIMEOUT] {
         sleep(wait).await;
@@ -202,7 +202,7 @@ pub async fn run(scene: Scene, stay: Stay) -> Result<Verdict> {
         )
     };
     drop(put.or_else(|_| again())?);
-    wire.open();
+    network.open();
     timeline.note(NET, NETWORK);
     service.patience = AGAIN;
     if !service.until(Service::is_registered).await? {

@@ -13,8 +13,8 @@ use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, EventType, KeyValue, WatchOptions};
 use etcd_server::Server;
 use exercise::{
-    BoxFuture, Change, Etcd, Fault, NOTHING, Scene, Sign, Timeline, Verdict, becomes, blocking,
-    broken, connect_by_wire_to, connect_to, gave_up, held, say,
+    BoxFuture, Change, Etcd, Fault, NOTHING, Scene, Symbol, Timeline, Verdict, becomes, blocking,
+    broken, connect_intercepted, connect_to, held, returned_error, say,
 };
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -33,9 +33,9 @@ pub struct Entry {
 const TTL: i64 = 3;
 /// How long etcd may take to end a lease that nobody renews.
 const PATIENCE: Duration = Duration::from_secs(8);
-const LEASED: Sign = Sign('█', '#', "its entry is on a lease");
-const FOR_EVER: Sign = Sign('▒', '%', "its entry is on no lease");
-const ENDS: Sign = Sign('▼', 'v', "the service ends");
+const LEASED: Symbol = Symbol('█', '#', "its entry is on a lease");
+const FOR_EVER: Symbol = Symbol('▒', '%', "its entry is on no lease");
+const ENDS: Symbol = Symbol('▼', 'v', "the service ends");
 
 /// For how long the picture shows what comes after the end.
 const AFTER: Duration = Duration::from_millis(300);
@@ -54,7 +54,7 @@ pub async fn run(scene: Scene, register: Register, update: Update) -> Result<Ver
     let mut client = etcd.0.clone();
     // A run before has ended a moment ago: its lease has not run out yet.
     let left = register(&mut client, format!("{BELOW}1"), "127.0.0.1:8000", TTL).await;
-    let left = left.or_else(gave_up)?.lease;
+    let left = left.or_else(returned_error)?.lease;
     sleep(SETTLE).await;
     let begin = etcd.put("begin", "").await? + 1;
 
@@ -69,7 +69,7 @@ pub async fn run(scene: Scene, register: Register, update: Update) -> Result<Ver
                 format!("a service registers again before its first lease has run out: {error:#}"),
                 "what of the run before is still there, and which of your requests it is in the way of",
             ),
-            _ => gave_up(error),
+            _ => returned_error(error),
         })?;
         check_lease(&mut etcd, &entry, &entries).await?;
         renewed.borrow_mut().push(entry.lease);
@@ -92,7 +92,7 @@ pub async fn run(scene: Scene, register: Register, update: Update) -> Result<Ver
     }
     for address in [SECOND_ADDRESS, LAST_ADDRESS] {
         for entry in &entries {
-            update(&mut client, entry, address).await.or_else(gave_up)?;
+            update(&mut client, entry, address).await.or_else(returned_error)?;
         }
         sleep(SETTLE).await;
     }
@@ -230,9 +230,9 @@ async fn lose_each<F: Future<Output = Result<Entry>>>(
 ) -> Result<()> {
     let mut other = Etcd(connect_to(etcd).await?);
     for nth in 1.. {
-        let (client, mut wire) = connect_by_wire_to(etcd).await?;
+        let (client, mut network) = connect_intercepted(etcd).await?;
         let call = start(client, format!("others/{function}/{nth}")).await?;
-        let played = wire.play(Fault::RequestLost, nth, call, async || Ok(())).await?;
+        let played = network.play(Fault::RequestLost, nth, call, async || Ok(())).await?;
         if !played.is_staged {
             break;
         }

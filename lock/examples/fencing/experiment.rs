@@ -10,8 +10,9 @@ use common::REQUEST_TIMEOUT;
 use etcd_client::Client;
 use etcd_server::Server;
 use exercise::{
-    BoxFuture, Etcd, Fault, Scene, Steps, Verdict, Wire, becomes, blocking, broken,
-    connect_by_wire_to, counted_round, gave_up, held, round, say, still_waits,
+    BoxFuture, Etcd, Fault, Network, Scene, Steps, Verdict, becomes, blocking, broken,
+    connect_intercepted, held, retry_if_slow, retry_if_slow_or_counted, returned_error, say,
+    still_waits,
 };
 use lock::Session;
 use tokio::task::spawn_local;
@@ -39,18 +40,18 @@ pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
     let mut writers = Writers { etcd, address, scene, add, write: 0 };
     writers.etcd.put(KEY, NUMBER).await?;
     // If that works, it is not worth a line.
-    round(async |_| writers.add_alone("a writer that was not paused").await).await?;
+    retry_if_slow(async |_| writers.add_alone("a writer that was not paused").await).await?;
     // Fencing tokens are revisions. As text, the next one is smaller: 10 comes before 9.
     while writers.etcd.put(KEY, NUMBER).await? < 9 {}
     let who = "a writer that was not paused, with a token of two digits,";
-    counted_round(async |_| writers.add_alone(who).await).await?;
+    retry_if_slow_or_counted(async |_| writers.add_alone(who).await).await?;
     writers.add_to_nonsense().await?;
 
     say!("two writers add 1 to a number, each under the same lock")?;
     say!("the first is paused, and if it has the lock, its lease ends; then the second adds")?;
     let (mut paused, mut refused) = (0, 0);
     while let Some((writes, grown)) =
-        counted_round(async |_| writers.add_paused(paused + 1, false).await).await?
+        retry_if_slow_or_counted(async |_| writers.add_paused(paused + 1, false).await).await?
     {
         paused += 1;
         say!("paused before its request {paused}: {writes} written, the number grows by {grown}")?;
@@ -61,7 +62,9 @@ pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
         "its lease ends before each of its requests, and from then on the second adds before each one"
     )?;
     for nth in 1..=paused {
-        round(async |_| writers.add_paused(nth, true).await).await?.map_or(Ok(()), check_lost)?;
+        retry_if_slow(async |_| writers.add_paused(nth, true).await)
+            .await?
+            .map_or(Ok(()), check_lost)?;
     }
     say!("the network loses a write, or the response to it")?;
     writers.add_with_loss("the write was lost", Fault::RequestLost, false).await?;
@@ -111,7 +114,7 @@ struct First {
     grown: i64,
     steps: Steps,
     session: Session,
-    wire: Wire,
+    network: Network,
 }
 
 struct Writers {
@@ -125,16 +128,16 @@ struct Writers {
 
 impl Writers {
     /// Frees the lock, and opens the first writer's session. Then its requests are paused.
-    async fn open(&mut self) -> Result<(BoxFuture<'static, bool>, Session, Wire)> {
+    async fn open(&mut self) -> Result<(BoxFuture<'static, bool>, Session, Network)> {
         for lease in self.queue().await? {
             self.etcd.revoke(lease).await?; // of a round that is played again
         }
-        let (mut client, mut wire) = connect_by_wire_to(self.address).await?;
-        wire.open();
+        let (mut client, mut network) = connect_intercepted(self.address).await?;
+        network.open();
         let session = Session::open(&client, TTL).await?;
-        wire.pause();
+        network.pause();
         let (add, own) = (self.add, session.clone());
-        Ok((Box::pin(async move { add(&mut client, &own, LOCK, KEY).await }), session, wire))
+        Ok((Box::pin(async move { add(&mut client, &own, LOCK, KEY).await }), session, network))
     }
 
     /// Lets the first writer add. Before the `nth` of its requests, counted from 1, it loses the
@@ -142,12 +145,12 @@ impl Writers {
     /// the second also adds before each later request.
     async fn add_first(&mut self, nth: usize, again: bool) -> Result<First> {
         let before = self.read().await?;
-        let (adding, session, mut wire) = self.open().await?;
+        let (adding, session, mut network) = self.open().await?;
         let mut adding = spawn_local(adding);
         let (mut requests, mut write, mut steps) = (0, 0, Steps::default());
         let says = loop {
             let request = tokio::select! {
-                request = wire.request() => request.context("the writer has no client")?,
+                request = network.request() => request.context("the writer has no client")?,
                 says = &mut adding => break says?,
             };
             requests += 1;
@@ -163,7 +166,7 @@ impl Writers {
             if requests == nth || again && requests > nth {
                 steps.add("second", format!("adds 1: {}", self.add_second().await?));
             }
-            let is_get = wire.sent().last_is("Range");
+            let is_get = network.sent().last_is("Range");
             let ((_, old), queue) = (self.read().await?, self.queue().await?.len());
             // The writer may have given up the request.
             let Some(_response) = request.response().await else { continue };
@@ -182,13 +185,13 @@ impl Writers {
         };
         let now = self.read().await?;
         let (grown, writes) = (now.0 - before.0, now.1 - before.1);
-        Ok(First { says, requests, write, writes, grown, steps, session, wire })
+        Ok(First { says, requests, write, writes, grown, steps, session, network })
     }
 
     /// Lets the first writer add, and nothing happens.
     async fn add_alone(&mut self, who: &str) -> Result<()> {
         let mut first = self.add_first(0, false).await?;
-        let says = first.says.or_else(gave_up)?;
+        let says = first.says.or_else(returned_error)?;
         judge(who, says, first.write > 0)?;
         if !says {
             return refuses(who);
@@ -203,7 +206,7 @@ impl Writers {
             );
         }
         // A guard that is dropped unlocks a moment later.
-        first.wire.open();
+        first.network.open();
         if !becomes(REQUEST_TIMEOUT, async || Ok(self.queue().await?.is_empty())).await? {
             return broken(
                 "a writer that was not paused has not unlocked",
@@ -238,7 +241,7 @@ impl Writers {
         // Otherwise nothing is shown, not even of a round that is played again.
         self.scene.show(if is_lost { first.steps } else { Steps::default() });
         if first.requests < nth {
-            first.says.or_else(gave_up)?;
+            first.says.or_else(returned_error)?;
             return Ok(None);
         }
         if let (Ok(says), false) = (first.says, is_lost) {
@@ -250,7 +253,7 @@ impl Writers {
     /// Lets the second writer add. Returns the number.
     async fn add_second(&mut self) -> Result<i64> {
         let since = Instant::now();
-        if !self.second_says().await?.or_else(gave_up)? {
+        if !self.second_says().await?.or_else(returned_error)? {
             return refuses("the second writer, which had the lock,");
         }
         let long = since.elapsed();
@@ -267,7 +270,7 @@ impl Writers {
     /// also loses its lease then, and the second one adds.
     async fn add_with_loss(&mut self, what: &str, fault: Fault, overtaken: bool) -> Result<()> {
         self.etcd.put(KEY, NUMBER).await?;
-        let (adding, session, mut wire) = self.open().await?;
+        let (adding, session, mut network) = self.open().await?;
         let (write, before) = (self.write, self.read().await?.0);
         let others = async || {
             if overtaken {
@@ -276,7 +279,8 @@ impl Writers {
             }
             Ok(())
         };
-        let run = wire.play_for(PATIENCE + REQUEST_TIMEOUT, fault, write, adding, others).await?;
+        let run =
+            network.play_for(PATIENCE + REQUEST_TIMEOUT, fault, write, adding, others).await?;
         let Some(says) = &run.said else {
             let look = "which of your requests has no limit, or why your code tries again";
             return still_waits(PATIENCE, look);

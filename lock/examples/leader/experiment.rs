@@ -10,8 +10,8 @@ use common::REQUEST_TIMEOUT;
 use etcd_client::Client;
 use etcd_server::{Proxy, Server};
 use exercise::{
-    BoxFuture, Etcd, NOTHING, Scene, Sent, Sign, Stages, Stopwatch, Timeline, Verdict, blocking,
-    broken, check_running, connect_by_wire_to, held, say,
+    BoxFuture, Etcd, NOTHING, RequestLog, Scene, Stages, Stopwatch, Symbol, Timeline, Verdict,
+    blocking, broken, check_running, connect_intercepted, held, say,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, spawn_local};
@@ -25,11 +25,11 @@ const LOCK: &str = "leader";
 const QUEUE: &str = "leader/";
 const TTL: Duration = Duration::from_secs(2);
 
-const LEADS: Sign = Sign('█', '#', "says that it leads");
-const NOT: Sign = Sign('─', '-', "does not lead");
-const CUT_LEADS: Sign = Sign('▒', '%', "says it, cut off");
-const CUT_NOT: Sign = Sign('·', '.', "cut off");
-const DEAD: Sign = Sign('†', 'x', "dies");
+const LEADS: Symbol = Symbol('█', '#', "says that it leads");
+const NOT: Symbol = Symbol('─', '-', "does not lead");
+const CUT_LEADS: Symbol = Symbol('▒', '%', "says it, cut off");
+const CUT_NOT: Symbol = Symbol('·', '.', "cut off");
+const DEAD: Symbol = Symbol('†', 'x', "dies");
 
 /// How long two may lead.
 const TOLERANCE: Duration = Duration::from_millis(200);
@@ -141,7 +141,7 @@ struct Candidate {
     timeline: Timeline,
     link: Proxy,
     task: JoinHandle<Result<()>>,
-    sent: Sent,
+    sent: RequestLog,
     /// Whether it says that it leads.
     leads: bool,
     is_cut: bool,
@@ -152,11 +152,11 @@ struct Candidate {
 
 impl Candidates {
     /// Starts another candidate, on a network of its own. Returns what it sends.
-    async fn enter(&mut self, name: &'static str) -> Result<Sent> {
+    async fn enter(&mut self, name: &'static str) -> Result<RequestLog> {
         let link = Proxy::to(self.server.address())?;
-        let (client, mut wire) = connect_by_wire_to(link.address()).await?;
-        wire.open();
-        let (stand, sent, tell) = (self.stand, wire.sent(), self.tell.clone());
+        let (client, mut network) = connect_intercepted(link.address()).await?;
+        network.open();
+        let (stand, sent, tell) = (self.stand, network.sent(), self.tell.clone());
         let leads = Box::new(move |leads| {
             let _ = tell.send((name, leads)); // nobody listens any more when the experiment is over
         });

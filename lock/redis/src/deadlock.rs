@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use common::connect_to;
 use etcd_server::Server;
-use exercise::{Sign, Timeline};
+use exercise::{Symbol, Timeline};
 use lock::{Mutex, Session};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
@@ -19,8 +19,8 @@ use crate::{LOOK, seconds, sentence};
 /// ended.
 const IN_VAIN: Duration = Duration::from_secs(3);
 
-const WAITS: Sign = Sign('─', '-', "b waits for it");
-const HAS: Sign = Sign('█', '#', "b has it");
+const WAITS: Symbol = Symbol('─', '-', "b waits for it");
+const HAS: Symbol = Symbol('█', '#', "b has it");
 
 pub async fn show() -> Result<()> {
     sentence("redis: a deadlock, if an error or a timeout keeps the lock from being released")?;

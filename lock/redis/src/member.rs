@@ -42,7 +42,10 @@ pub async fn show() -> Result<()> {
     cluster.members[2].kill()?;
     let answer = timeout(PATIENCE, mutex.try_lock()).await;
     ensure!(answer.is_err(), "not what was to be shown: one of three has confirmed a lock");
-    say!("  the other follower, too: a asks for the lock, no answer within {}", seconds(PATIENCE))?;
+    say!(
+        "  the other follower, too: a asks for the lock, no response within {}",
+        seconds(PATIENCE)
+    )?;
 
     // The followers may carry out now what a has asked for. So b may wait until the lease of a has ended.
     drop((mutex, a));
@@ -54,7 +57,7 @@ pub async fn show() -> Result<()> {
     let c = session(&cluster.members, LONG).await?;
     cluster.members.remove(leader).kill()?;
     let after = until_an_answer(&cluster).await?;
-    say!("  the leader is killed: no answer for {}", seconds(after))?;
+    say!("  the leader is killed: no response for {}", seconds(after))?;
     let mutex = Mutex::new(&c, "lock");
     let taken = mutex.try_lock().await?.is_some();
     let token = guard.token();
@@ -71,7 +74,7 @@ async fn until_an_answer(cluster: &Cluster) -> Result<Duration> {
     let begin = Instant::now();
     let mut client = connect_to([cluster.members[0].endpoint()]).await?;
     while within(Duration::from_millis(100), client.get("lock", None)).await.is_err() {
-        ensure!(begin.elapsed() < LIMIT, "not what was to be shown: no answer for {LIMIT:?}");
+        ensure!(begin.elapsed() < LIMIT, "not what was to be shown: no response for {LIMIT:?}");
         sleep(LOOK).await;
     }
     Ok(begin.elapsed())

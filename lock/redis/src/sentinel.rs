@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use etcd_server::Proxy;
-use exercise::{Sign, Timeline};
+use exercise::{Symbol, Timeline};
 use tokio::time::sleep;
 
 use crate::client::{Client, LIMIT};
 use crate::server::Redis;
 use crate::{LOOK, seconds, sentence};
 
-const HOLDS: Sign = Sign('█', '#', "believes to hold the lock");
-const WITHOUT: Sign = Sign('·', '.', "has no lock");
-const TOLD: Sign = Sign('0', '0', "could know: WAIT says 0");
-const WRITES: Sign = Sign('─', '-', "takes writes");
-const CUT: Sign = Sign('▒', '%', "the same, cut off");
-const REFUSES: Sign = Sign('╳', 'x', "refuses writes");
+const HOLDS: Symbol = Symbol('█', '#', "believes to hold the lock");
+const WITHOUT: Symbol = Symbol('·', '.', "has no lock");
+const TOLD: Symbol = Symbol('0', '0', "could know: WAIT says 0");
+const WRITES: Symbol = Symbol('─', '-', "takes writes");
+const CUT: Symbol = Symbol('▒', '%', "the same, cut off");
+const REFUSES: Symbol = Symbol('╳', 'x', "refuses writes");
 
 /// So that the picture shows the end.
 const SHOWN: Duration = Duration::from_millis(500);

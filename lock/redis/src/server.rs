@@ -75,7 +75,7 @@ impl Redis {
             let (folder, address) = (tempfile::tempdir()?, free_address()?);
             let own = format!("bind {}\nport {}\nlogfile log\n", address.ip(), address.port());
             fs::write(folder.path().join("redis.conf"), own + config)?;
-            let process = Process::take(spawn(folder.path(), mode)?, folder.path())?;
+            let process = Process::adopt(spawn(folder.path(), mode)?, folder.path())?;
             let mut redis = Redis { process, address, folder, mode };
             match redis.serves().await {
                 // Another server that was just starting has taken the port.
@@ -94,7 +94,7 @@ impl Redis {
     /// Starts a killed server again, with what it has on disk.
     pub async fn restart(&mut self) -> Result<()> {
         let folder = self.folder.path();
-        self.process = Process::take(spawn(folder, self.mode)?, folder)?;
+        self.process = Process::adopt(spawn(folder, self.mode)?, folder)?;
         self.serves().await
     }
 

@@ -11,8 +11,8 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
 use etcd_server::Server;
 use exercise::{
-    BoxFuture, Etcd, Fault, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to,
-    connect_to, counted_round, gave_up, held, round, say,
+    BoxFuture, Etcd, Fault, Scene, Steps, Verdict, blocking, broken, connect_intercepted,
+    connect_to, held, retry_if_slow, retry_if_slow_or_counted, returned_error, say,
 };
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
@@ -37,12 +37,14 @@ pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
     let server = blocking(Server::start).await?;
     let (scene, etcd) = (&scene, server.address());
     let between_others = async |overtaken| {
-        round(async |attempt| add_between_others(etcd, add, &overtaken, attempt).await).await
+        retry_if_slow(async |attempt| add_between_others(etcd, add, &overtaken, attempt).await)
+            .await
     };
     // Other keys change, the counter does not, or once. If that works, it is not worth a line.
-    let alone =
-        counted_round(async |attempt| add_between_others(etcd, add, &(0..0), attempt).await)
-            .await?;
+    let alone = retry_if_slow_or_counted(async |attempt| {
+        add_between_others(etcd, add, &(0..0), attempt).await
+    })
+    .await?;
     let requests = alone.responses;
     ensure!(requests > 0, "add has asked etcd for nothing, so nothing was tried");
     alone.judge()?;
@@ -51,7 +53,8 @@ pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
 
     say!("{CLIENTS} clients add 1 to the counter, all at the same time, {ROUNDS} times")?;
     say!("each time, all of them have read it before any of them writes")?;
-    let staged = round(async |attempt| add_together(scene, etcd, add, attempt).await).await?;
+    let staged =
+        retry_if_slow(async |attempt| add_together(scene, etcd, add, attempt).await).await?;
     if staged {
         say!("the counter says {}", CLIENTS * ROUNDS)?;
     }
@@ -90,14 +93,14 @@ async fn add_together(scene: &Scene, etcd: SocketAddr, add: Add, attempt: usize)
     let mut counter = Counter::create(etcd, &format!("together/{attempt}")).await?;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        clients.push(connect_by_wire_to(etcd).await?);
+        clients.push(connect_intercepted(etcd).await?);
     }
     let (mut added, mut unstaged) = (0, 0);
     // Once may be a busy machine. Three times in a row, the clients wait for each other.
     for _ in 0..ROUNDS {
         let mut adds = Vec::new();
-        for (client, wire) in &mut clients {
-            wire.pause();
+        for (client, network) in &mut clients {
+            network.pause();
             let (mut client, key) = (client.clone(), counter.key.clone());
             adds.push(spawn_local(async move { add(&mut client, &key).await }));
         }
@@ -105,15 +108,15 @@ async fn add_together(scene: &Scene, etcd: SocketAddr, add: Add, attempt: usize)
         // The first response to each client is paused until etcd has responded to all of them.
         let mut responses = Vec::new();
         let deadline = Instant::now() + REQUEST_TIMEOUT * 4 / 5;
-        for (_, wire) in &mut clients {
-            responses.extend(timeout_at(deadline, wire.response(1)).await.ok().flatten());
+        for (_, network) in &mut clients {
+            responses.extend(timeout_at(deadline, network.response(1)).await.ok().flatten());
         }
-        clients.iter_mut().for_each(|(_, wire)| wire.open());
+        clients.iter_mut().for_each(|(_, network)| network.open());
         unstaged = if responses.len() < CLIENTS { unstaged + 1 } else { 0 };
         drop(responses);
 
         for add in adds {
-            add.await?.or_else(gave_up)?;
+            add.await?.or_else(returned_error)?;
             added += 1;
         }
         if unstaged == 3 {
@@ -151,11 +154,11 @@ async fn add_between_others(
     let mut counter = Counter::create(etcd, &format!("{overtaken:?}/{attempt}")).await?;
     let key = counter.key.clone();
     counter.etcd.put(ANOTHER, "0").await?;
-    let (mut client, mut wire) = connect_by_wire_to(etcd).await?;
-    // The client is dropped with the task. Then the wire returns `None`.
+    let (mut client, mut network) = connect_intercepted(etcd).await?;
+    // The client is dropped with the task. Then the network returns `None`.
     let returned = &Cell::new(false);
     let adding = async move {
-        add(&mut client, &key).await.or_else(gave_up)?;
+        add(&mut client, &key).await.or_else(returned_error)?;
         returned.set(true);
         Ok(())
     };
@@ -183,7 +186,7 @@ async fn add_between_others(
         }
         Ok(())
     };
-    let ((), responses) = wire.overtake_each(adding, between).await?;
+    let ((), responses) = network.overtake_each(adding, between).await?;
     Ok(Between { responses, more, number: counter.read().await?.0 })
 }
 
@@ -240,11 +243,11 @@ async fn add_with_loss(
     beside: bool,
 ) -> Result<()> {
     let mut counter = Counter::create(etcd, &format!("{what}/{beside}")).await?;
-    let (mut client, mut wire) = connect_by_wire_to(etcd).await?;
+    let (mut client, mut network) = connect_intercepted(etcd).await?;
     let key = counter.key.clone();
     let adding = async move { add(&mut client, &key).await };
     let others = async || if beside { counter.add(1).await } else { Ok(()) };
-    let played = wire.play(fault, nth, adding, others).await?;
+    let played = network.play(fault, nth, adding, others).await?;
 
     let added = counter.read().await?.0 - i64::from(beside && played.is_staged);
     let what = format!("the {what}{}", if beside { ", and another program added 1" } else { "" });

@@ -10,8 +10,8 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, Txn, TxnOp};
 use etcd_server::Server;
 use exercise::{
-    BoxFuture, Etcd, Fault, Scene, Steps, Verdict, blocking, broken, connect_by_wire_to, gave_up,
-    held, round, say,
+    BoxFuture, Etcd, Fault, Scene, Steps, Verdict, blocking, broken, connect_intercepted, held,
+    retry_if_slow, returned_error, say,
 };
 
 /// The function that is tried.
@@ -32,7 +32,7 @@ pub async fn run(scene: Scene, read: Read) -> Result<Verdict> {
     let server = blocking(Server::start).await?;
     say!("{PARCELS} parcels lie on shelves, {LIMIT} are to be read at a time")?;
     say!("after each page two of them change places, one at the front and one at the back")?;
-    let mut store = round(async |_| {
+    let mut store = retry_if_slow(async |_| {
         let etcd = Etcd::of(&server).await?;
         let mut store = Store::fill(&scene, read, server.address(), etcd).await?;
         store.read_while_others_move().await?;
@@ -101,10 +101,10 @@ impl Store {
 
     /// Two parcels change places after each response, as long as responses come.
     async fn read_while_others_move(&mut self) -> Result<()> {
-        let (mut reader, mut wire) = connect_by_wire_to(self.address).await?;
+        let (mut reader, mut network) = connect_intercepted(self.address).await?;
         let (read, before) = (self.read, self.states.len() - 1);
         let reading =
-            async move { read(&mut reader, SHELVES, LIMIT as i64).await.or_else(gave_up) };
+            async move { read(&mut reader, SHELVES, LIMIT as i64).await.or_else(returned_error) };
         let move_parcels = async |response| {
             self.exchange((response - 1) % (PARCELS / 2)).await?;
             if response > PAGES + MORE {
@@ -118,7 +118,7 @@ impl Store {
             }
             Ok(())
         };
-        let (list, responses) = wire.overtake_each(reading, move_parcels).await?;
+        let (list, responses) = network.overtake_each(reading, move_parcels).await?;
         ensure!(responses > 0, "read has asked etcd for nothing, so nothing was tried");
         self.judge(&list, before, responses)
     }
@@ -176,10 +176,10 @@ impl Store {
         nth: usize,
         others: impl AsyncFnOnce(&mut Store) -> Result<()>,
     ) -> Result<Option<Result<Vec<String>>>> {
-        let (mut reader, mut wire) = connect_by_wire_to(self.address).await?;
+        let (mut reader, mut network) = connect_intercepted(self.address).await?;
         let read = self.read;
         let reading = async move { read(&mut reader, SHELVES, LIMIT as i64).await };
-        Ok(wire.play_for(PATIENCE, fault, nth, reading, async || others(self).await).await?.said)
+        Ok(network.play_for(PATIENCE, fault, nth, reading, async || others(self).await).await?.said)
     }
 
     /// Judges a list for which `read` got this number of responses. `before` is the first state

@@ -11,8 +11,8 @@ use anyhow::{Result, ensure};
 use etcd_client::Client;
 use etcd_server::Server;
 use exercise::{
-    BoxFuture, Etcd, FAULTS_AT_RETURN, SHOW_LIMIT, Scene, Sign, Stages, Timeline, Verdict, Watcher,
-    blocking, broken, held, say,
+    BoxFuture, Etcd, FAULTS_AT_RETURN, SHOW_LIMIT, Scene, Stages, Symbol, Timeline, Verdict,
+    Watcher, blocking, broken, held, say,
 };
 use tokio::time::{sleep, timeout};
 
@@ -23,13 +23,13 @@ const KEY: &str = "config";
 /// Another key, which begins in the same way.
 const OTHER: &str = "config.old";
 
-const PUT: Sign = Sign('┼', '+', "a new value");
-const NETWORK: Sign = Sign('─', '-', "connected");
-const RESTART: Sign = Sign('▲', '^', "the server is restarted");
-const LOST: Sign = Sign('╳', 'x', "the connection is lost");
-const COMPACTED: Sign = Sign('▼', 'v', "the history is compacted");
-const NEWEST: Sign = Sign('█', '#', "has the newest value");
-const OLDER: Sign = Sign('░', '.', "has an older one");
+const PUT: Symbol = Symbol('┼', '+', "a new value");
+const NETWORK: Symbol = Symbol('─', '-', "connected");
+const RESTART: Symbol = Symbol('▲', '^', "the server is restarted");
+const LOST: Symbol = Symbol('╳', 'x', "the connection is lost");
+const COMPACTED: Symbol = Symbol('▼', 'v', "the history is compacted");
+const NEWEST: Symbol = Symbol('█', '#', "has the newest value");
+const OLDER: Symbol = Symbol('░', '.', "has an older one");
 
 /// How long the program may take to read what has reached it.
 const READING: Duration = Duration::from_millis(50);
@@ -58,12 +58,12 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
     .await?;
 
     // The response is on its way while the value changes.
-    let response = program.wire.response(1).await;
+    let response = program.network.response(1).await;
     ensure!(response.is_some(), "follow has asked etcd for nothing, so nothing was tried");
     let two = store.change_twice().await?;
     say!("{two} are put when etcd has responded to the first request")?;
     drop(response);
-    program.wire.open();
+    program.network.open();
     let is_there = store.arrives(&mut program).await;
     // Nobody else watches anything here.
     let events = |line: &str| line.starts_with("etcd_debugging_mvcc_events_total ");
@@ -83,7 +83,7 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
     say!(
         "the server is restarted, {two} are put before you are back, and your next request is lost"
     )?;
-    program.wire.lose(1).await?;
+    program.network.lose(1).await?;
     let end = "what happens between the end of your stream and your next watch";
     store.check(&mut program, end).await?;
     stages.pass()?;
@@ -95,12 +95,12 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
         timeline.mark("etcd", LOST);
         let two = store.change_twice().await?;
         say!("the connection is lost, {two} are put, and it is lost again after created")?;
-        let confirmed = timeout(SHOW_LIMIT, program.wire.response_to("Watch")).await;
+        let confirmed = timeout(SHOW_LIMIT, program.network.response_to("Watch")).await;
         program.link.pause_responses();
         drop(confirmed);
         sleep(READING).await;
         program.link.disconnect();
-        program.wire.open();
+        program.network.open();
         store.check(&mut program, "when your code may go on from a later revision").await?;
         stages.pass()?;
     }

@@ -50,12 +50,12 @@ pub async fn run(scene: Scene, show: Show) -> Result<Verdict> {
     .await?;
 
     // The response is on its way while the class changes.
-    let response = screen.wire.response(1).await;
+    let response = screen.network.response(1).await;
     ensure!(response.is_some(), "show has asked etcd for nothing, so nothing was tried");
     let change = class.change().await?;
     say!("{change}, when etcd has responded to the first request")?;
     drop(response);
-    screen.wire.open();
+    screen.network.open();
     let gap = "what happens between your list and the beginning of your watch";
     if let Err(verdict) = class.check(&mut screen, gap).await {
         let mut steps = Steps::default();
@@ -87,7 +87,7 @@ pub async fn run(scene: Scene, show: Show) -> Result<Verdict> {
     screen = screen.restart(&mut class.etcd).await?;
     let change = class.change().await?;
     say!("the server is restarted; {change} before you are back, and your next request is lost")?;
-    screen.wire.lose(1).await?;
+    screen.network.lose(1).await?;
     let look = "what your code does when its stream or a request has ended";
     class.check(&mut screen, look).await?;
     stages.pass()?;

@@ -1,8 +1,8 @@
 //! For tests: runs the programs as a user does, and compares the READMEs with what the programs
 //! print.
 
-mod desk;
 mod links;
+mod machine;
 mod places;
 mod readme;
 
@@ -18,8 +18,8 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{self, SignalKind};
 
-pub use desk::{Desk, program, program_at, program_with, root};
 pub use links::check_links;
+pub use machine::{TestMachine, program, program_at, program_with, root};
 pub use places::Places;
 pub use readme::{
     as_handed_out, follow, follow_exercises, follow_from_nothing, follow_sections, without_times,
@@ -78,7 +78,7 @@ impl Program {
     }
 
     /// Waits for the end. The status must be 0, and the lines that were not read yet must be these.
-    pub fn end_well(self, expected: &[&str]) -> Result<()> {
+    pub fn expect_success(self, expected: &[&str]) -> Result<()> {
         let (lines, status) = self.end()?;
         ensure!(status.success() && lines == expected, "{status}: {lines:#?}");
         Ok(())

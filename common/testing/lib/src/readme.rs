@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use etcd_server::metric;
 
-use crate::{Desk, PATIENCE, Places, Program, root, signal};
+use crate::{PATIENCE, Places, Program, TestMachine, root, signal};
 
 /// The process number of the server in the texts; 4243 is the one started next.
 const FIRST_SERVER: usize = 4242;
@@ -112,9 +112,9 @@ fn check_quotes(readme: &str, source: &str) -> Result<()> {
 }
 
 fn follow_with_server(readme: &str) -> Result<()> {
-    let mut desk = Desk::new()?;
-    desk.start_server()?;
-    follow_blocks(&mut desk, &blocks(readme))
+    let mut machine = TestMachine::new()?;
+    machine.start_server()?;
+    follow_blocks(&mut machine, &blocks(readme))
 }
 
 /// Follows a page on a machine where no etcd runs yet: the blocks that use TLS, or all others.
@@ -132,17 +132,17 @@ pub fn follow_from_nothing(page: &str, tls: bool) -> Result<()> {
         }
         uses_tls == tls
     });
-    follow_blocks(&mut Desk::new()?, &blocks)
+    follow_blocks(&mut TestMachine::new()?, &blocks)
 }
 
-fn follow_blocks(desk: &mut Desk, blocks: &[Block]) -> Result<()> {
+fn follow_blocks(machine: &mut TestMachine, blocks: &[Block]) -> Result<()> {
     ensure!(!blocks.is_empty(), "the README has no console block");
-    follow_beside(desk, blocks, &mut Vec::new())
+    follow_beside(machine, blocks, &mut Vec::new())
 }
 
 /// Follows blocks while these programs run in other terminals.
 fn follow_beside<'a>(
-    desk: &mut Desk,
+    machine: &mut TestMachine,
     mut blocks: &'a [Block<'a>],
     others: &mut Vec<Running<'a>>,
 ) -> Result<()> {
@@ -150,18 +150,18 @@ fn follow_beside<'a>(
         let beside = rest.iter().take_while(|next| next.terminal > block.terminal).count();
         let (beside, rest) = rest.split_at(beside);
         if let ([before @ .., last], false) = (&block.sessions[..], beside.is_empty()) {
-            type_in(desk, before, others)?;
-            let mut running = Running::start(desk, last, last.command)?;
-            running.until_ready(desk)?;
+            run_commands(machine, before, others)?;
+            let mut running = Running::start(machine, last, last.command)?;
+            running.until_ready(machine)?;
             others.push(running);
-            follow_beside(desk, beside, others)?;
-            let shown = others.pop().context("no such terminal")?.end(desk)?;
+            follow_beside(machine, beside, others)?;
+            let shown = others.pop().context("no such terminal")?.end(machine)?;
             compare(last, shown);
         } else {
-            type_in(desk, &block.sessions, others)?;
+            run_commands(machine, &block.sessions, others)?;
         }
         if block.terminal == 0 {
-            desk.cluster = Cluster::default();
+            machine.cluster = Cluster::default();
         }
         blocks = rest;
     }
@@ -169,8 +169,8 @@ fn follow_beside<'a>(
 }
 
 /// Types the commands, one after the other.
-fn type_in<'a>(
-    desk: &mut Desk,
+fn run_commands<'a>(
+    machine: &mut TestMachine,
     sessions: &'a [Session<'a>],
     others: &mut [Running<'a>],
 ) -> Result<()> {
@@ -183,28 +183,28 @@ fn type_in<'a>(
                     Some(number) => ("KILL", number),
                     None => ("TERM", kill),
                 };
-                send(desk, name, number.parse()?, others)?;
+                send(machine, name, number.parse()?, others)?;
             } else if let Some(variable) = typed.strip_prefix("export ") {
-                desk.cluster.export(variable)?;
+                machine.cluster.export(variable)?;
             } else if let Some(seconds) = typed.strip_prefix("sleep ") {
                 sleep(Duration::from_secs(seconds.parse()?));
             } else if typed == "rm -r target/etcd" {
-                fs::remove_dir_all(etcd_server::background_data(desk.address))?;
+                fs::remove_dir_all(etcd_server::background_data(machine.address))?;
             } else if typed == "fg" {
                 let mut running = suspended.take().context("nothing is suspended")?;
                 signal("CONT", running.program.id())?;
                 running.session = session;
-                shown.extend(running.end(desk)?);
+                shown.extend(running.end(machine)?);
             } else {
-                let mut running = Running::start(desk, session, typed)?;
+                let mut running = Running::start(machine, session, typed)?;
                 if session.output.last() == Some(&"^Z") {
-                    running.until(desk, session.output.len() - 1)?;
+                    running.until(machine, session.output.len() - 1)?;
                     signal("STOP", running.program.id())?;
-                    shown.extend(running.take(desk));
+                    shown.extend(running.take(machine));
                     shown.push("^Z".to_owned());
                     suspended = Some(running);
                 } else {
-                    shown.extend(running.end(desk)?);
+                    shown.extend(running.end(machine)?);
                 }
             }
         }
@@ -214,25 +214,31 @@ fn type_in<'a>(
 }
 
 /// Sends a signal to the process that has this number in the README, when the moment has come.
-fn send(desk: &mut Desk, name: &str, number: usize, others: &mut [Running]) -> Result<()> {
-    if let Some(&program) = desk.programs.get(number.wrapping_sub(FIRST_PROGRAM)) {
+fn send(
+    machine: &mut TestMachine,
+    name: &str,
+    number: usize,
+    others: &mut [Running],
+) -> Result<()> {
+    if let Some(&program) = machine.programs.get(number.wrapping_sub(FIRST_PROGRAM)) {
         let mut others = others.iter_mut();
         let running = others.find(|other| other.program.id() == program);
         let running = running.context("it runs in no other terminal")?;
-        running.until(desk, running.session.output.len() - 1)?;
+        running.until(machine, running.session.output.len() - 1)?;
         return signal(name, program);
     }
-    if let Some(&member) = desk.cluster.processes.get(number.wrapping_sub(FIRST_MEMBER)) {
-        let up = desk.cluster.count();
+    if let Some(&member) = machine.cluster.processes.get(number.wrapping_sub(FIRST_MEMBER)) {
+        let up = machine.cluster.count();
         signal(name, member)?;
-        return until("a member is gone", || Ok(desk.cluster.count() < up));
+        return until("a member is gone", || Ok(machine.cluster.count() < up));
     }
     if !others.is_empty() {
-        wait_for_stream(desk)?;
+        wait_for_stream(machine)?;
     }
-    let server = desk.servers.get(number.wrapping_sub(FIRST_SERVER)).context("no such server")?;
+    let server =
+        machine.servers.get(number.wrapping_sub(FIRST_SERVER)).context("no such server")?;
     signal(name, *server)?;
-    until("the port is closed", || Ok(TcpStream::connect(desk.address).is_err()))
+    until("the port is closed", || Ok(TcpStream::connect(machine.address).is_err()))
 }
 
 /// A program in a terminal.
@@ -247,9 +253,9 @@ struct Running<'a> {
 
 /// Waits until the program in the first terminal has a stream open for a watch or for renewals. So it
 /// meets the end of the server at the point that the README describes.
-fn wait_for_stream(desk: &Desk) -> Result<()> {
+fn wait_for_stream(machine: &TestMachine) -> Result<()> {
     let streams = |what: &'static str| {
-        metric(desk.address, move |line| line.starts_with(what) && line.contains("bidi_stream"))
+        metric(machine.address, move |line| line.starts_with(what) && line.contains("bidi_stream"))
     };
     until("a stream is open", || {
         Ok(streams("grpc_server_started_total{")? > streams("grpc_server_handled_total{")?)
@@ -266,18 +272,18 @@ fn until(what: &str, so: impl Fn() -> Result<bool>) -> Result<()> {
 }
 
 impl<'a> Running<'a> {
-    fn start(desk: &Desk, session: &'a Session<'a>, typed: &str) -> Result<Running<'a>> {
+    fn start(machine: &TestMachine, session: &'a Session<'a>, typed: &str) -> Result<Running<'a>> {
         let _place = typed.split(' ').any(is_exercise).then(Places::one);
-        let program = Program::start(command(desk, typed)?)?;
+        let program = Program::start(command(machine, typed)?)?;
         Ok(Running { session, program, _place, lines: Vec::new() })
     }
 
     /// Waits until it is ready for what happens next. A cluster is when it says which member leads, and
     /// any other program with its first line that is not a notice.
-    fn until_ready(&mut self, desk: &mut Desk) -> Result<()> {
+    fn until_ready(&mut self, machine: &mut TestMachine) -> Result<()> {
         let is_cluster = self.session.command.contains(CLUSTER);
         loop {
-            self.until(desk, self.lines.len() + 1)?;
+            self.until(machine, self.lines.len() + 1)?;
             let line = self.lines.last().map_or("", String::as_str);
             let ready = match is_cluster {
                 true => line.contains(" leads; "),
@@ -290,31 +296,31 @@ impl<'a> Running<'a> {
     }
 
     /// Waits until it has shown so many lines.
-    fn until(&mut self, desk: &mut Desk, count: usize) -> Result<()> {
+    fn until(&mut self, machine: &mut TestMachine, count: usize) -> Result<()> {
         while self.lines.len() < count {
             let line = self.program.line()?;
             let line = line.with_context(|| format!("it ended after {:#?}", self.lines))?;
-            desk.note(&line);
+            machine.note(&line);
             self.lines.push(line);
         }
         Ok(())
     }
 
     /// Returns what it has shown, as the README has it.
-    fn take(&mut self, desk: &Desk) -> Vec<String> {
-        self.lines.drain(..).map(|line| as_in_readme(desk, line)).collect()
+    fn take(&mut self, machine: &TestMachine) -> Vec<String> {
+        self.lines.drain(..).map(|line| normalized(machine, line)).collect()
     }
 
     /// Waits for its end. Returns what it has shown, as the README has it.
-    fn end(mut self, desk: &mut Desk) -> Result<Vec<String>> {
+    fn end(mut self, machine: &mut TestMachine) -> Result<Vec<String>> {
         let last = *self.session.output.last().unwrap_or(&"");
         if last == "^C" {
-            self.until(desk, self.session.output.len() - 1)?;
+            self.until(machine, self.session.output.len() - 1)?;
             self.program.interrupt()?;
         }
         let Running { session, program, mut lines, _place } = self;
         let (rest, status) = program.end()?;
-        rest.iter().for_each(|line| desk.note(line));
+        rest.iter().for_each(|line| machine.note(line));
         lines.extend(rest);
         if let "^C" | "Killed" = last {
             lines.push(last.to_owned());
@@ -324,17 +330,17 @@ impl<'a> Running<'a> {
             let code = i32::from(lines.iter().any(failed));
             ensure!(status.code() == Some(code), "{}: {status}\n{lines:#?}", session.command);
         }
-        Ok(lines.into_iter().map(|line| as_in_readme(desk, line)).collect())
+        Ok(lines.into_iter().map(|line| normalized(machine, line)).collect())
     }
 }
 
 /// Returns the command that was typed, without the build.
-fn command(desk: &Desk, typed: &str) -> Result<Command> {
+fn command(machine: &TestMachine, typed: &str) -> Result<Command> {
     let mut words = typed.split(' ').peekable();
     let mut variables = Vec::new();
     while let Some(variable) = words.next_if(|word| word.contains('=')) {
         let (name, value) = variable.split_once('=').context("no variable")?;
-        variables.push((name, value.replace(":2379", &format!(":{}", desk.address.port()))));
+        variables.push((name, value.replace(":2379", &format!(":{}", machine.address.port()))));
     }
     let words: Vec<&str> = words.collect();
     // All programs are built already, so `--features` is left out.
@@ -356,7 +362,7 @@ fn command(desk: &Desk, typed: &str) -> Result<Command> {
         ["cargo", "run", "-p", name, rest @ ..] => (*name, rest),
         _ => bail!("cannot type {typed:?}"),
     };
-    let mut command = desk.command(program)?;
+    let mut command = machine.command(program)?;
     command.args(rest.strip_prefix(&["--"]).unwrap_or(rest)).envs(variables);
     Ok(command)
 }
@@ -368,20 +374,20 @@ fn is_exercise(word: &str) -> bool {
 
 /// Returns the line as the README has it: with port 2379, its own process numbers, and a target folder
 /// in the workspace.
-fn as_in_readme(desk: &Desk, line: String) -> String {
-    let data = etcd_server::background_data(desk.address).display().to_string();
-    let port = desk.address.port();
+fn normalized(machine: &TestMachine, line: String) -> String {
+    let data = etcd_server::background_data(machine.address).display().to_string();
+    let port = machine.address.port();
     let mut line = line
         .replace(&data, "target/etcd")
         .replace(&format!(":{port}"), ":2379")
         .replace(&format!("etcd-{port}"), "etcd");
-    let servers = desk.servers.iter().zip(FIRST_SERVER..);
-    for (process, number) in servers.chain(desk.programs.iter().zip(FIRST_PROGRAM..)) {
+    let servers = machine.servers.iter().zip(FIRST_SERVER..);
+    for (process, number) in servers.chain(machine.programs.iter().zip(FIRST_PROGRAM..)) {
         for kill in ["kill", "kill -9"] {
             line = line.replace(&format!("{kill} {process}"), &format!("{kill} {number}"));
         }
     }
-    desk.cluster.as_in_readme(&line)
+    machine.cluster.normalized(&line)
 }
 
 fn compare(session: &Session, shown: Vec<String>) {
@@ -433,7 +439,7 @@ impl Cluster {
     /// Sets a variable in all other terminals. The cluster must have printed it.
     fn export(&mut self, variable: &str) -> Result<()> {
         let is = |(name, value): &&(String, String)| {
-            self.as_in_readme(&format!("{name}={value}")) == variable
+            self.normalized(&format!("{name}={value}")) == variable
         };
         let printed = self.printed.iter().find(is);
         let printed = printed.with_context(|| format!("the cluster has not printed {variable}"))?;
@@ -453,7 +459,7 @@ impl Cluster {
     }
 
     /// Returns the line with the README's ports, process numbers and folder.
-    fn as_in_readme(&self, line: &str) -> String {
+    fn normalized(&self, line: &str) -> String {
         let mut line = line.to_owned();
         for (address, port) in self.addresses().zip(10_001..) {
             line = line.replace(address, &format!("127.0.0.1:{port}"));

@@ -11,20 +11,20 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use etcd_server::freeze;
-use testing::{Desk, Program, signal};
+use testing::{Program, TestMachine, signal};
 
 /// Runs a program on this machine, which must end with an error. Returns what it shows.
-fn failing(desk: &mut Desk, command: Command) -> Result<Vec<String>> {
+fn failing(machine: &mut TestMachine, command: Command) -> Result<Vec<String>> {
     let (lines, status) = Program::start(command)?.end()?;
-    lines.iter().for_each(|line| desk.note(line));
+    lines.iter().for_each(|line| machine.note(line));
     ensure!(status.code() == Some(1), "{status}: {lines:#?}");
     Ok(lines)
 }
 
 /// Whether a command that is run on this machine starts a server. It must succeed.
-fn starts_one(desk: &mut Desk, command: Command) -> Result<bool> {
+fn starts_one(machine: &mut TestMachine, command: Command) -> Result<bool> {
     let (lines, status) = Program::start(command)?.end()?;
-    lines.iter().for_each(|line| desk.note(line));
+    lines.iter().for_each(|line| machine.note(line));
     ensure!(status.success(), "{status}: {lines:#?}");
     Ok(lines.iter().any(|line| line.starts_with("starting etcd ")))
 }
@@ -32,21 +32,21 @@ fn starts_one(desk: &mut Desk, command: Command) -> Result<bool> {
 /// Or one test removes the data of another one.
 #[test]
 fn two_machines_never_have_the_same_port() -> Result<()> {
-    let desks = (0..300).map(|_| Desk::new()).collect::<Result<Vec<_>>>()?;
-    let addresses: BTreeSet<_> = desks.iter().map(|desk| desk.address).collect();
-    ensure!(addresses.len() == desks.len(), "{} addresses", addresses.len());
+    let machines = (0..300).map(|_| TestMachine::new()).collect::<Result<Vec<_>>>()?;
+    let addresses: BTreeSet<_> = machines.iter().map(|machine| machine.address).collect();
+    ensure!(addresses.len() == machines.len(), "{} addresses", addresses.len());
     Ok(())
 }
 
 #[test]
 fn two_chapters_started_at_once_share_one_server() -> Result<()> {
-    let mut desk = Desk::new()?;
+    let mut machine = TestMachine::new()?;
     let chapters =
-        [Program::start(desk.command("put-get")?)?, Program::start(desk.command("delete")?)?];
+        [Program::start(machine.command("put-get")?)?, Program::start(machine.command("delete")?)?];
     let mut lines = Vec::new();
     for chapter in chapters {
         let (shown, status) = chapter.end()?;
-        shown.iter().for_each(|line| desk.note(line));
+        shown.iter().for_each(|line| machine.note(line));
         ensure!(status.success(), "{status}: {shown:?}");
         lines.extend(shown);
     }
@@ -57,18 +57,18 @@ fn two_chapters_started_at_once_share_one_server() -> Result<()> {
 
 #[test]
 fn a_server_that_an_interrupted_chapter_was_starting_is_the_next_ones() -> Result<()> {
-    let mut desk = Desk::new()?;
-    let interrupted = Program::start(desk.command("put-get")?)?;
-    while desk.servers.is_empty() {
-        desk.note(&interrupted.line()?.context("it has ended")?);
+    let mut machine = TestMachine::new()?;
+    let interrupted = Program::start(machine.command("put-get")?)?;
+    while machine.servers.is_empty() {
+        machine.note(&interrupted.line()?.context("it has ended")?);
     }
     interrupted.interrupt()?;
     ensure!(interrupted.end()?.1.code().is_none(), "it was not interrupted");
-    let starting = freeze(desk.servers[0])?;
-    let next = Program::start(desk.command("put-get")?)?;
+    let starting = freeze(machine.servers[0])?;
+    let next = Program::start(machine.command("put-get")?)?;
     drop(starting);
     let (lines, status) = next.end()?;
-    lines.iter().for_each(|line| desk.note(line));
+    lines.iter().for_each(|line| machine.note(line));
     // Two servers on the same data would disturb each other.
     ensure!(status.success() && lines == ["testkey,testvalues"], "{status}: {lines:#?}");
     Ok(())
@@ -76,64 +76,64 @@ fn a_server_that_an_interrupted_chapter_was_starting_is_the_next_ones() -> Resul
 
 #[test]
 fn a_server_that_was_just_killed_is_replaced() -> Result<()> {
-    let mut desk = Desk::new()?;
+    let mut machine = TestMachine::new()?;
     // What the system does for a killed server: its port still accepts connections, and is closed
     // with them.
-    let killed = TcpListener::bind(desk.address)?;
-    let chapter = Program::start(desk.command("put-get")?)?;
+    let killed = TcpListener::bind(machine.address)?;
+    let chapter = Program::start(machine.command("put-get")?)?;
     let (_look, _) = killed.accept()?;
     let (mut check, _) = killed.accept()?;
     check.read_exact(&mut [0])?;
     drop((killed, check));
     let (lines, status) = chapter.end()?;
-    lines.iter().for_each(|line| desk.note(line));
-    ensure!(status.success() && desk.servers.len() == 1, "{status}: {lines:#?}");
+    lines.iter().for_each(|line| machine.note(line));
+    ensure!(status.success() && machine.servers.len() == 1, "{status}: {lines:#?}");
     Ok(())
 }
 
 #[test]
 fn the_server_outlives_the_chapter_and_ctrl_c() -> Result<()> {
-    let mut desk = Desk::new()?;
-    let mut watch = desk.command("watch")?;
+    let mut machine = TestMachine::new()?;
+    let mut watch = machine.command("watch")?;
     watch.process_group(0); // as a shell does, so that Ctrl-C is for all of it
     let watch = Program::start(watch)?;
-    while desk.servers.is_empty() {
-        desk.note(&watch.line()?.context("it has ended")?);
+    while machine.servers.is_empty() {
+        machine.note(&watch.line()?.context("it has ended")?);
     }
     watch.expect("watching testkey")?;
     let kill = format!("kill -INT -{}", watch.id());
     ensure!(testing::command("sh").args(["-c", &kill]).status()?.success());
     // It ends, and with it the pipe to this test: the server does not hold it.
     watch.end()?;
-    Program::start(desk.command("put-get")?)?.expect("testkey,testvalues")
+    Program::start(machine.command("put-get")?)?.expect("testkey,testvalues")
 }
 
 #[test]
 fn says_why_etcd_does_not_start() -> Result<()> {
-    let mut desk = Desk::new()?;
-    let mut chapter = desk.command("put-get")?;
+    let mut machine = TestMachine::new()?;
+    let mut chapter = machine.command("put-get")?;
     chapter.env("ETCD", "/no/such/etcd");
-    let missing = failing(&mut desk, chapter)?;
+    let missing = failing(&mut machine, chapter)?;
     let expected = "Error: cannot start /no/such/etcd, which ETCD names";
     ensure!(missing[1].starts_with(expected), "{missing:#?}");
 
     // etcd wants a folder of that name, says so in its log, and ends.
-    let data = etcd_server::background_data(desk.address);
+    let data = etcd_server::background_data(machine.address);
     fs::create_dir(&data)?;
     fs::write(data.join("member"), "")?;
-    let chapter = desk.command("put-get")?;
-    let ended = failing(&mut desk, chapter)?.concat();
+    let chapter = machine.command("put-get")?;
+    let ended = failing(&mut machine, chapter)?.concat();
     ensure!(ended.contains(" ended with exit status: 1: ") && ended.contains("not a directory"));
-    ensure!(ended.ends_with(&format!("etcd-{}.log", desk.address.port())), "{ended}");
+    ensure!(ended.ends_with(&format!("etcd-{}.log", machine.address.port())), "{ended}");
     fs::remove_dir_all(&data)?;
 
     #[cfg(target_os = "linux")]
     {
-        let chapter = desk.command("put-get")?;
+        let chapter = machine.command("put-get")?;
         let mut limited = testing::command("sh");
         limited.args(["-c", r#"ulimit -v 1000000; exec "$0""#]).arg(chapter.get_program());
         limited.envs(chapter.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let ended = failing(&mut desk, limited)?.concat();
+        let ended = failing(&mut machine, limited)?.concat();
         ensure!(ended.contains("cannot allocate memory (its memory is limited, "), "{ended}");
     }
     Ok(())
@@ -141,29 +141,29 @@ fn says_why_etcd_does_not_start() -> Result<()> {
 
 #[test]
 fn of_damaged_data_it_says_so_and_the_log_before_is_kept() -> Result<()> {
-    let mut desk = Desk::new()?;
-    let data = etcd_server::background_data(desk.address);
-    desk.start_server()?;
-    signal("KILL", desk.servers[0])?;
+    let mut machine = TestMachine::new()?;
+    let data = etcd_server::background_data(machine.address);
+    machine.start_server()?;
+    signal("KILL", machine.servers[0])?;
     let first = fs::read(data.with_extension("log"))?;
     fs::write(data.join("member/snap/db"), [0; 5000])?;
-    let chapter = desk.command("put-get")?;
-    let ended = failing(&mut desk, chapter)?.concat();
+    let chapter = machine.command("put-get")?;
+    let ended = failing(&mut machine, chapter)?.concat();
     let advice = "(its data may be damaged; to lose the data and begin anew: rm -r ";
     ensure!(ended.contains("failed to open database: ") && ended.contains(advice), "{ended}");
     ensure!(fs::read(data.with_extension("log.old"))?.starts_with(&first));
 
     fs::remove_dir_all(&data)?;
-    let chapter = desk.command("put-get")?;
-    starts_one(&mut desk, chapter)?;
+    let chapter = machine.command("put-get")?;
+    starts_one(&mut machine, chapter)?;
     Ok(())
 }
 
 #[test]
 fn nobody_else_can_read_its_files() -> Result<()> {
-    let mut desk = Desk::new()?;
-    desk.start_server()?;
-    let data = etcd_server::background_data(desk.address);
+    let mut machine = TestMachine::new()?;
+    machine.start_server()?;
+    let data = etcd_server::background_data(machine.address);
     for path in [&data, &data.with_extension("log"), &data.with_extension("lock")] {
         let mode = fs::metadata(path)?.permissions().mode();
         ensure!(mode & 0o077 == 0, "{}: {mode:o}", path.display());
@@ -175,65 +175,66 @@ fn nobody_else_can_read_its_files() -> Result<()> {
 fn the_data_is_in_the_target_folder_wherever_that_is() -> Result<()> {
     // Cargo marks a target folder that it makes, and locks the folder of a profile in any other.
     for mark in ["CACHEDIR.TAG", "debug/.cargo-lock"] {
-        let mut desk = Desk::new()?;
+        let mut machine = TestMachine::new()?;
         let target = tempfile::tempdir()?;
         let program = target.path().join("debug/put-get");
         fs::create_dir(target.path().join("debug"))?;
         // By another process: one that a test starts meanwhile would inherit the open file, and nobody can run
         // a file that is open for writing.
-        let chapter = desk.command("put-get")?;
+        let chapter = machine.command("put-get")?;
         let mut copy = testing::command("cp");
         ensure!(copy.arg(chapter.get_program()).arg(&program).status()?.success(), "cp failed");
         fs::write(target.path().join(mark), "")?;
         let mut chapter = testing::command(program);
-        chapter.env("ETCD_LOCAL_PORT", desk.address.port().to_string());
-        starts_one(&mut desk, chapter)?;
-        let data = format!("etcd-{}", desk.address.port());
+        chapter.env("ETCD_LOCAL_PORT", machine.address.port().to_string());
+        starts_one(&mut machine, chapter)?;
+        let data = format!("etcd-{}", machine.address.port());
         ensure!(target.path().join(&data).is_dir(), "{mark}");
-        ensure!(!etcd_server::background_data(desk.address).exists(), "{mark}");
-        drop(desk); // or the server would write into a folder that is gone
+        ensure!(!etcd_server::background_data(machine.address).exists(), "{mark}");
+        drop(machine); // or the server would write into a folder that is gone
     }
     Ok(())
 }
 
 #[test]
 fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
-    let mut desk = Desk::new()?;
-    let chapter = desk.command("put-get")?; // may take a while to build
-    let mut holder = Desk::new()?;
+    let mut machine = TestMachine::new()?;
+    let chapter = machine.command("put-get")?; // may take a while to build
+    let mut holder = TestMachine::new()?;
     // Half a minute after its start, an etcd whose data was moved away ends.
     holder.start_server()?;
-    let [held, wanted]: [_; 2] = [&holder, &desk].map(|d| etcd_server::background_data(d.address));
+    let [held, wanted]: [_; 2] =
+        [&holder, &machine].map(|d| etcd_server::background_data(d.address));
     fs::rename(&held, &wanted)?;
-    let lines = failing(&mut desk, chapter)?.concat();
+    let lines = failing(&mut machine, chapter)?.concat();
     ensure!(lines.contains(" (another etcd may hold its data: stop it)"), "{lines}");
     Ok(())
 }
 
 /// Copies a chapter into a folder, so that a test can run it from there. Returns the copy.
-fn copied(desk: &Desk, folder: &Path) -> Result<PathBuf> {
+fn copied(machine: &TestMachine, folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let program = folder.join("put-get");
     // By another process, as in the test above.
     let mut copy = testing::command("cp");
-    copy.arg(desk.command("put-get")?.get_program()).arg(&program);
+    copy.arg(machine.command("put-get")?.get_program()).arg(&program);
     ensure!(copy.status()?.success(), "cp failed");
     Ok(program)
 }
 
 #[test]
 fn the_path_of_damaged_data_can_be_pasted() -> Result<()> {
-    let mut desk = Desk::new()?;
+    let mut machine = TestMachine::new()?;
     let folder = tempfile::tempdir()?;
     let target = folder.path().join("it's é; $HOME/target");
-    let program = copied(&desk, &target.join("debug"))?;
+    let program = copied(&machine, &target.join("debug"))?;
     fs::write(target.join("CACHEDIR.TAG"), "")?;
-    let data = target.join(format!("etcd-{}", desk.address.port()));
+    let data = target.join(format!("etcd-{}", machine.address.port()));
     fs::create_dir_all(data.join("member/snap"))?;
     fs::write(data.join("member/snap/db"), [0; 5000])?;
     let mut chapter = testing::command(program);
-    chapter.env("ETCD_LOCAL_PORT", desk.address.port().to_string());
-    let ended = failing(&mut desk, chapter)?.concat();
+    chapter.env("ETCD_LOCAL_PORT", machine.address.port().to_string());
+    let ended = failing(&mut machine, chapter)?.concat();
     let (_, advice) =
         ended.split_once("to lose the data and begin anew: ").context(ended.clone())?;
     let (pasted, _) = advice.split_once("); its log is ").context(ended.clone())?;
@@ -244,54 +245,54 @@ fn the_path_of_damaged_data_can_be_pasted() -> Result<()> {
 
 #[test]
 fn a_copied_program_keeps_its_data_in_the_home_folder() -> Result<()> {
-    let mut desk = Desk::new()?;
+    let mut machine = TestMachine::new()?;
     let (folder, home) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let mut chapter = testing::command(copied(&desk, folder.path())?);
-    chapter.env("ETCD_LOCAL_PORT", desk.address.port().to_string()).env("HOME", home.path());
-    ensure!(starts_one(&mut desk, chapter)?);
-    let data = home.path().join(format!(".etcd-by-example/etcd-{}", desk.address.port()));
+    let mut chapter = testing::command(copied(&machine, folder.path())?);
+    chapter.env("ETCD_LOCAL_PORT", machine.address.port().to_string()).env("HOME", home.path());
+    ensure!(starts_one(&mut machine, chapter)?);
+    let data = home.path().join(format!(".etcd-by-example/etcd-{}", machine.address.port()));
     ensure!(data.is_dir(), "{} is missing", data.display());
-    drop(desk); // or the server would write into a folder that is gone
+    drop(machine); // or the server would write into a folder that is gone
     Ok(())
 }
 
 /// Runs a chapter with a shell script as its etcd, which must fail. Returns what the chapter shows.
-fn failing_with(desk: &mut Desk, script: &str) -> Result<String> {
+fn failing_with(machine: &mut TestMachine, script: &str) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let etcd = folder.path().join("etcd");
     // By another process, as in the test above.
     let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0"; chmod 700 "$0""#;
     let mut shell = testing::command("sh");
     ensure!(shell.args(["-c", write]).arg(&etcd).arg(script).status()?.success());
-    let mut chapter = desk.command("put-get")?;
+    let mut chapter = machine.command("put-get")?;
     chapter.env("ETCD", etcd);
-    Ok(failing(desk, chapter)?.concat())
+    Ok(failing(machine, chapter)?.concat())
 }
 
 #[test]
 fn a_log_that_is_cut_short_hints_at_a_full_disk() -> Result<()> {
-    let mut desk = Desk::new()?;
+    let mut machine = TestMachine::new()?;
     for (script, advice) in [
         ("exit 1", "(the disk may be full, "),
         (r#"printf '{"level":"info","msg":"op' >&2; exit 1"#, "(the disk may be full, "),
         ("echo write x: disk quota exceeded >&2; exit 1", "(the disk is full, "),
         ("echo write x: no space left on device >&2; exit 1", "(the disk is full, "),
     ] {
-        let ended = failing_with(&mut desk, script)?;
+        let ended = failing_with(&mut machine, script)?;
         ensure!(ended.contains(advice), "{script}: {ended}");
     }
-    let other = failing_with(&mut desk, "echo something else >&2; exit 1")?;
+    let other = failing_with(&mut machine, "echo something else >&2; exit 1")?;
     ensure!(!other.contains("the disk"), "{other}");
     Ok(())
 }
 
 #[tokio::test]
 async fn a_port_that_is_bound_but_silent_gets_advice() -> Result<()> {
-    let mut desk = Desk::new()?;
+    let mut machine = TestMachine::new()?;
     let bound = tokio::net::TcpSocket::new_v4()?;
-    bound.bind(desk.address)?;
-    let chapter = desk.command("put-get")?;
-    let ended = failing(&mut desk, chapter)?.concat();
+    bound.bind(machine.address)?;
+    let chapter = machine.command("put-get")?;
+    let ended = failing(&mut machine, chapter)?.concat();
     let advice = "address already in use (another program holds that port: ";
     ensure!(ended.contains(advice), "{ended}");
     Ok(())
@@ -300,7 +301,7 @@ async fn a_port_that_is_bound_but_silent_gets_advice() -> Result<()> {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_machine_without_a_network_gets_advice() -> Result<()> {
-    let mut desk = Desk::new()?;
+    let mut machine = TestMachine::new()?;
     // Both in a network namespace of their own, in which even loopback is down.
     let unshare = |command: Command| {
         let mut unshared = testing::command("unshare");
@@ -312,34 +313,34 @@ fn a_machine_without_a_network_gets_advice() -> Result<()> {
         eprintln!("SKIPPED: this account must not make a network namespace");
         return Ok(());
     }
-    let chapter = unshare(desk.command("put-get")?);
-    let ended = failing(&mut desk, chapter)?.concat();
+    let chapter = unshare(machine.command("put-get")?);
+    let ended = failing(&mut machine, chapter)?.concat();
     ensure!(ended.contains("Network is unreachable"), "{ended}");
     ensure!(ended.contains("the network of this machine is down: "), "{ended}");
     ensure!(!ended.contains("stop what holds that port"), "{ended}");
 
     // The same without a start: the environment names a user, whom a new etcd would not know.
-    let mut chapter = unshare(desk.command("put-get")?);
+    let mut chapter = unshare(machine.command("put-get")?);
     chapter.env("ETCDCTL_USER", "anna:secret");
-    let ended = failing(&mut desk, chapter)?.concat();
+    let ended = failing(&mut machine, chapter)?.concat();
     ensure!(ended.ends_with("(this machine has no network to that address)"), "{ended}");
     Ok(())
 }
 
 #[test]
 fn too_many_open_files_get_advice_that_fits() -> Result<()> {
-    let mut desk = Desk::new()?;
+    let mut machine = TestMachine::new()?;
     let mut has_advised = false;
     // How many a program needs before it starts etcd depends on its libraries.
     for limit in 8..20 {
-        let chapter = desk.command("put-get")?;
+        let chapter = machine.command("put-get")?;
         let mut limited = testing::command("sh");
         limited
             .args(["-c", &format!(r#"ulimit -n {limit}; exec "$0""#)])
             .arg(chapter.get_program());
         limited.envs(chapter.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let (lines, status) = Program::start(limited)?.end()?;
-        lines.iter().for_each(|line| desk.note(line));
+        lines.iter().for_each(|line| machine.note(line));
         let shown = lines.concat();
         ensure!(!status.success() && !shown.contains("set ETCD"), "{limit}: {shown}");
         has_advised |= shown.contains("see `ulimit -n`");
@@ -350,8 +351,8 @@ fn too_many_open_files_get_advice_that_fits() -> Result<()> {
 
 #[test]
 fn the_server_inherits_no_descriptor() -> Result<()> {
-    let mut desk = Desk::new()?;
-    let chapter = desk.command("put-get")?;
+    let mut machine = TestMachine::new()?;
+    let chapter = machine.command("put-get")?;
     let mut shell = testing::command("bash");
     // `cat` ends when nobody has the other end of its pipe open.
     let script = r#""$0" 3>&1 44>&1 2>&1 >/dev/null | cat"#;
@@ -360,7 +361,7 @@ fn the_server_inherits_no_descriptor() -> Result<()> {
     let shell = Program::start(shell)?;
     let mut lines = Vec::new();
     while let Some(line) = shell.line()? {
-        desk.note(&line);
+        machine.note(&line);
         lines.push(line);
     }
     ensure!(lines.iter().any(|line| line.starts_with("starting etcd ")), "{lines:#?}");

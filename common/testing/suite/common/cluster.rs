@@ -74,17 +74,17 @@ pub async fn chapters_go_on(
             cluster.members[0].kill()?;
             (None, "connection refused")
         }
-        Fault::Frozen => (Some(cluster.members[0].freeze()?), "no answer"),
+        Fault::Frozen => (Some(cluster.members[0].freeze()?), "no response"),
     };
 
     for (chapter, shown) in [("put-get", "testkey,testvalues"), ("delete", "deleted 1")] {
         let chapter = start(chapter)?;
         chapter.expect(&format!("without {victim}: {cause}"))?;
         chapter.expect(shown)?;
-        chapter.end_well(&[])?;
+        chapter.expect_success(&[])?;
     }
     client.delete("/my-lock//another", None).await?;
-    lock.end_well(&LOCK)?;
+    lock.expect_success(&LOCK)?;
     let renewed = "renewed: 5";
     let end = ["foo is still there", "no more renewals", "foo is gone"];
     end_but_for_ttl(keepalive, &[&[renewed; 3][..], &end].concat())?;

@@ -11,7 +11,7 @@ use etcd_client::{
     AlarmAction, AlarmOptions, AlarmType, Client, CompactionOptions, LeaseGrantOptions, PutOptions,
 };
 use etcd_server::{Server, add_users};
-use testing::{Desk, Program, program_with};
+use testing::{Program, TestMachine, program_with};
 
 /// Runs a chapter with this variable, which must end it in time, with one error. Returns the error.
 fn failing(variable: &str, value: &str) -> Result<String> {
@@ -40,7 +40,7 @@ fn gives_up_on_a_server_that_accepts_and_says_nothing() -> Result<()> {
     let mute = TcpListener::bind("127.0.0.1:0")?; // the system accepts for it
     let address = mute.local_addr()?;
     let error = failing("ETCDCTL_ENDPOINTS", &address.to_string())?;
-    let expected = format!("Error: cannot reach etcd at {address}: no answer (");
+    let expected = format!("Error: cannot reach etcd at {address}: no response (");
     ensure!(error.starts_with(&expected), "{error}");
     Ok(())
 }
@@ -110,11 +110,11 @@ fn says_which_endpoint_it_cannot_use() -> Result<()> {
 
 #[test]
 fn takes_endpoints_as_etcdctl_does() -> Result<()> {
-    let mut desk = Desk::new()?;
-    desk.start_server()?;
-    let address = desk.address;
+    let mut machine = TestMachine::new()?;
+    machine.start_server()?;
+    let address = machine.address;
     for endpoints in ["", &format!(" http://{address} ,, {address},")] {
-        let mut chapter = desk.command("put-get")?;
+        let mut chapter = machine.command("put-get")?;
         chapter.env("ETCDCTL_ENDPOINTS", endpoints);
         Program::start(chapter)?.expect("testkey,testvalues")?;
     }
@@ -138,12 +138,12 @@ fn takes_addresses_of_ipv6() -> Result<()> {
 
 #[test]
 fn goes_on_without_the_endpoints_that_do_not_answer() -> Result<()> {
-    let mut desk = Desk::new()?;
-    desk.start_server()?;
+    let mut machine = TestMachine::new()?;
+    machine.start_server()?;
     for _ in 0..10 {
-        let mut chapter = desk.command("put-get")?;
-        chapter.env("ETCDCTL_ENDPOINTS", format!("127.0.0.1:1,{},127.0.0.1:2", desk.address));
-        Program::start(chapter)?.end_well(&[
+        let mut chapter = machine.command("put-get")?;
+        chapter.env("ETCDCTL_ENDPOINTS", format!("127.0.0.1:1,{},127.0.0.1:2", machine.address));
+        Program::start(chapter)?.expect_success(&[
             "without 127.0.0.1:1: connection refused",
             "without 127.0.0.1:2: connection refused",
             "testkey,testvalues",
@@ -179,7 +179,7 @@ fn the_connections_of_the_health_check_are_used() -> Result<()> {
     let (one, two) = (pass_on_once(etcd.address())?, pass_on_once(etcd.address())?);
     let mut chapter = program_with("", "put-get")?;
     chapter.env("ETCDCTL_ENDPOINTS", format!("{one},{two}"));
-    Program::start(chapter)?.end_well(&["testkey,testvalues"])
+    Program::start(chapter)?.expect_success(&["testkey,testvalues"])
 }
 
 #[tokio::test]

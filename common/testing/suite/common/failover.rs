@@ -72,7 +72,7 @@ async fn after_a_request_without_an_answer_the_next_goes_elsewhere() -> Result<(
     let mut client = connect_to([mute.endpoint(), etcd.endpoint()]).await?;
     let _frozen = mute.freeze()?;
     let put = within(REQUEST_TIMEOUT, client.put("key", "", None)).await;
-    ensure!(put.is_err_and(|error| error.to_string().starts_with("no answer within 1s")));
+    ensure!(put.is_err_and(|error| error.to_string().starts_with("no response within 1s")));
     client.put("key", "", None).await?;
     ensure!(version(&mut client).await? == 1);
     Ok(())

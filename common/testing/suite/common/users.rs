@@ -124,7 +124,7 @@ async fn a_token_that_has_expired_is_replaced() -> Result<()> {
     let root = ConnectOptions::new().with_user("root", "secret");
     let mut client = Client::connect([etcd.endpoint()], Some(root)).await?;
     client.delete("/my-lock//another", None).await?;
-    lock.end_well(&LOCK)
+    lock.expect_success(&LOCK)
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_token_that_has_died_is_replaced() -> Result<()> {
     etcd.restart()?;
     let line = watch.line()?.unwrap_or_default();
     ensure!(line.starts_with("lost the connection; "), "{line}");
-    start(&etcd, "put-get", &anna)?.end_well(&["testkey,testvalues"])?;
+    start(&etcd, "put-get", &anna)?.expect_success(&["testkey,testvalues"])?;
     watch.expect("revision 3: PUT \"testkey\" : \"testvalues\"")?;
     end_but_for_ttl(lease, &["foo is gone"])
 }
@@ -168,7 +168,7 @@ async fn a_token_that_a_change_of_roles_has_outdated_is_replaced() -> Result<()>
     sleep(Duration::from_secs(7)).await;
     root.refresh_token().await?;
     root.delete("/my-lock//another", None).await?;
-    lock.end_well(&LOCK)?;
+    lock.expect_success(&LOCK)?;
     let (lines, status) = keepalive.end()?;
     ensure!(status.success(), "{lines:#?}");
     Ok(())
@@ -184,5 +184,6 @@ async fn a_log_in_may_take_longer_than_a_request() -> Result<()> {
     client.role_add("root").await?;
     client.user_grant_role("root", "root").await?;
     client.auth_enable().await?;
-    start(&etcd, "put-get", &[("ETCDCTL_USER", "root:secret")])?.end_well(&["testkey,testvalues"])
+    start(&etcd, "put-get", &[("ETCDCTL_USER", "root:secret")])?
+        .expect_success(&["testkey,testvalues"])
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use etcd_server::Server;
-use testing::{Desk, Program, program_at, program_with};
+use testing::{Program, TestMachine, program_at, program_with};
 
 #[test]
 fn programs_tell_how_to_build_them_with_tls() -> Result<()> {
@@ -19,7 +19,7 @@ fn programs_tell_how_to_build_them_with_tls() -> Result<()> {
     ensure!(lines == [format!("{built} cargo run -p put-get --features common/tls")], "{lines:?}");
     let mut command = program_with(&format!("http://{}", etcd.address()), "put-get")?;
     command.env("ETCDCTL_CACERT", "/no/such");
-    Program::start(command)?.end_well(&["testkey,testvalues"])?;
+    Program::start(command)?.expect_success(&["testkey,testvalues"])?;
 
     let mut command = program_at(&etcd, "put-get")?;
     command.env("ETCDCTL_CERT", "/no/such");
@@ -30,15 +30,15 @@ fn programs_tell_how_to_build_them_with_tls() -> Result<()> {
 
 #[test]
 fn no_etcd_is_started_for_a_user() -> Result<()> {
-    let desk = Desk::new()?;
-    let mut command = desk.command("put-get")?;
+    let machine = TestMachine::new()?;
+    let mut command = machine.command("put-get")?;
     command.env("ETCDCTL_USER", "anna:secret");
     let (lines, status) = Program::start(command)?.end()?;
     ensure!(status.code() == Some(1), "{status}");
     let error = format!(
         "Error: cannot reach etcd at {}: connection refused (none is started, as ETCDCTL_USER, \
          ETCDCTL_CACERT or ETCDCTL_CERT is set; unset it)",
-        desk.address
+        machine.address
     );
     ensure!(lines == [error], "{lines:?}");
     Ok(())
@@ -55,5 +55,5 @@ fn programs_always_verify_a_server() -> Result<()> {
     let etcd = Server::start()?;
     let mut command = program_at(&etcd, "put-get")?;
     command.envs([unverified]);
-    Program::start(command)?.end_well(&["testkey,testvalues"])
+    Program::start(command)?.expect_success(&["testkey,testvalues"])
 }

@@ -59,12 +59,12 @@ pub async fn queue_of(client: &mut Client, length: usize) -> Result<()> {
     until(async || Ok(queue(client).await?.len() == length)).await
 }
 
-pub async fn until(mut true_now: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+pub async fn until(mut condition: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let begin = Instant::now();
     loop {
         // Also before the first look: a task that was just spawned runs meanwhile.
         sleep(Duration::from_millis(5)).await;
-        if true_now().await? {
+        if condition().await? {
             return Ok(());
         }
         ensure!(begin.elapsed() < PATIENCE, "waited in vain");

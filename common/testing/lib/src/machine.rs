@@ -17,7 +17,7 @@ use crate::{PATIENCE, command, signal};
 
 /// A user's machine, with the background etcd at another port than 2379. Dropping it kills that server,
 /// however often it was started, and removes the data.
-pub struct Desk {
+pub struct TestMachine {
     pub address: SocketAddr,
     /// The processes of the server, in the order of their starts.
     pub servers: Vec<u32>,
@@ -27,17 +27,22 @@ pub struct Desk {
     pub(crate) cluster: Cluster,
 }
 
-impl Desk {
+impl TestMachine {
     /// Returns a machine on which no etcd runs.
-    pub fn new() -> Result<Desk> {
-        // A port is free again as soon as its etcd is killed, but it is this desk's, as its data is.
+    pub fn new() -> Result<TestMachine> {
+        // A port is free again as soon as its etcd is killed, but it is this machine's, as its data is.
         static USED: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
         let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
         let mut address = free_address()?;
         while !used.insert(address) {
             address = free_address()?;
         }
-        Ok(Desk { address, servers: Vec::new(), programs: Vec::new(), cluster: Cluster::default() })
+        Ok(TestMachine {
+            address,
+            servers: Vec::new(),
+            programs: Vec::new(),
+            cluster: Cluster::default(),
+        })
     }
 
     /// Starts the background etcd, as the first run of a chapter does.
@@ -70,7 +75,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for TestMachine {
     fn drop(&mut self) {
         for &server in &self.servers {
             let _ = signal("KILL", server); // it may have ended already

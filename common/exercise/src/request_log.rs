@@ -7,15 +7,15 @@ use tokio::time::sleep;
 
 use crate::verdict::broken;
 
-/// As in [`Sent`].
+/// As in [`RequestLog`].
 pub(crate) const GET_OR_WATCH: [&str; 2] = ["Range", "Watch"];
 
 /// The names of all requests that a client has sent, as in etcd's API: `Range` is a get, and then there
 /// are `Put`, `Watch` and so on. What goes over an open stream is no request of its own.
 #[derive(Clone, Default)]
-pub struct Sent(Arc<Mutex<Vec<String>>>);
+pub struct RequestLog(Arc<Mutex<Vec<String>>>);
 
-impl Sent {
+impl RequestLog {
     /// Returns how many of this name were sent.
     pub fn count(&self, name: &str) -> usize {
         self.with(|names| names.iter().filter(|sent| *sent == name).count())

@@ -18,45 +18,45 @@ use tonic::transport::Endpoint;
 use tonic::transport::channel::Change;
 use tower::util::BoxCloneSyncService;
 
-use crate::sent::Sent;
+use crate::request_log::RequestLog;
 
-/// The wire between one client and etcd, in the hands of the experiment. It first pauses each request
+/// The network between one client and etcd, in the hands of the experiment. It first pauses each request
 /// of the client until the experiment lets it pass to etcd, and then etcd's response until the
 /// experiment lets it pass to the client.
-pub struct Wire {
+pub struct Network {
     requests: mpsc::UnboundedReceiver<PausedRequest>,
     pauses: Arc<AtomicBool>,
-    sent: Sent,
+    sent: RequestLog,
 }
 
-/// A request that the wire has paused. When this is dropped, the request passes, and its response is
+/// A request that the network has paused. When this is dropped, the request passes, and its response is
 /// not paused.
 pub struct PausedRequest {
-    /// As in [`Sent`].
+    /// As in [`RequestLog`].
     name: String,
-    held: Held,
+    parked: ParkedRequest,
     go: oneshot::Sender<()>,
     response: oneshot::Receiver<PausedResponse>,
 }
 
 /// A request, and the channel that it takes. It is there until it has been sent.
-type Held = Arc<Mutex<Option<(Channel, Request<Body>)>>>;
+type ParkedRequest = Arc<Mutex<Option<(Channel, Request<Body>)>>>;
 
-fn take(held: &Held) -> Option<(Channel, Request<Body>)> {
-    held.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn take(parked: &ParkedRequest) -> Option<(Channel, Request<Body>)> {
+    parked.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// A response of etcd that the wire has paused. It passes when this is dropped.
+/// A response of etcd that the network has paused. It passes when this is dropped.
 pub struct PausedResponse {
     go: oneshot::Sender<io::Error>,
 }
 
-impl Wire {
+impl Network {
     /// Waits for the client's next request. Returns `None` when no client is left.
     pub async fn request(&mut self) -> Option<PausedRequest> {
         loop {
             let request = self.requests.recv().await?;
-            if !request.is_given_up() {
+            if !request.is_canceled() {
                 return Some(request);
             } // else the client has given it up
         }
@@ -98,7 +98,7 @@ impl Wire {
     }
 
     /// Returns the names of the requests, those of the future too.
-    pub fn sent(&self) -> Sent {
+    pub fn sent(&self) -> RequestLog {
         self.sent.clone()
     }
 
@@ -117,12 +117,12 @@ impl Wire {
 
 impl PausedRequest {
     /// Whether the client does not wait for the response any more.
-    pub fn is_given_up(&self) -> bool {
+    pub fn is_canceled(&self) -> bool {
         self.go.is_closed()
     }
 
     /// Waits until the client does not wait for the response any more.
-    pub async fn given_up(&mut self) {
+    pub async fn canceled(&mut self) {
         self.go.closed().await;
     }
 
@@ -136,7 +136,7 @@ impl PausedRequest {
     /// Lets the request arrive at etcd although the client has given it up, as when it was on its way for
     /// long. Waits for etcd's response, which is lost.
     pub async fn arrive_late(self) -> Result<()> {
-        if let Some((mut channel, request)) = take(&self.held) {
+        if let Some((mut channel, request)) = take(&self.parked) {
             let response = timeout(REQUEST_TIMEOUT, channel.call(request)).await;
             response.ok().and_then(Result::ok).context("a late request has not arrived")?;
         }
@@ -151,36 +151,37 @@ impl PausedResponse {
     }
 }
 
-/// Returns a client of a server that the experiment has started, and its wire.
+/// Returns a client of a server that the experiment has started, and its network.
 ///
 /// # Errors
 ///
 /// As [`connect_to`](crate::connect_to).
-pub async fn connect_by_wire_to(server: SocketAddr) -> Result<(Client, Wire)> {
-    let (tap, mut wire) = tap();
-    let client = connect_to_through([server.to_string()], tap).await?;
-    wire.pause();
-    Ok((client, wire))
+pub async fn connect_intercepted(server: SocketAddr) -> Result<(Client, Network)> {
+    let (interceptor, mut network) = intercept();
+    let client = connect_to_through([server.to_string()], interceptor).await?;
+    network.pause();
+    Ok((client, network))
 }
 
-/// Returns both ends of a wire that pauses nothing yet: with a user name, a client asks for a token
+/// Returns both ends of a network that pauses nothing yet: with a user name, a client asks for a token
 /// when it connects.
-fn tap() -> (Tap, Wire) {
+fn intercept() -> (Interceptor, Network) {
     let (sender, requests) = mpsc::unbounded_channel();
-    let (pauses, sent) = (Arc::new(AtomicBool::new(false)), Sent::default());
-    let tap = Tap { requests: sender, pauses: Arc::clone(&pauses), sent: sent.clone() };
-    (tap, Wire { requests, pauses, sent })
+    let (pauses, sent) = (Arc::new(AtomicBool::new(false)), RequestLog::default());
+    let interceptor =
+        Interceptor { requests: sender, pauses: Arc::clone(&pauses), sent: sent.clone() };
+    (interceptor, Network { requests, pauses, sent })
 }
 
-/// The client's end of the wire.
+/// The client's end of the network.
 #[derive(Clone)]
-struct Tap {
+struct Interceptor {
     requests: mpsc::UnboundedSender<PausedRequest>,
     pauses: Arc<AtomicBool>,
-    sent: Sent,
+    sent: RequestLog,
 }
 
-impl BalancedChannelBuilder for Tap {
+impl BalancedChannelBuilder for Interceptor {
     type Error = Error;
 
     fn balanced_channel(
@@ -188,19 +189,19 @@ impl BalancedChannelBuilder for Tap {
         size: usize,
     ) -> Result<(Channel, mpsc::Sender<Change<Uri, Endpoint>>), Error> {
         let (channel, endpoints) = Failover::default().balanced_channel(size)?;
-        let tapped = Tapped { channel, tap: self };
-        Ok((Channel::Custom(BoxCloneSyncService::new(tapped)), endpoints))
+        let intercepted = InterceptedChannel { channel, interceptor: self };
+        Ok((Channel::Custom(BoxCloneSyncService::new(intercepted)), endpoints))
     }
 }
 
-/// A channel to etcd behind the wire.
+/// A channel to etcd behind the network.
 #[derive(Clone)]
-struct Tapped {
+struct InterceptedChannel {
     channel: Channel,
-    tap: Tap,
+    interceptor: Interceptor,
 }
 
-impl Service<Request<Body>> for Tapped {
+impl Service<Request<Body>> for InterceptedChannel {
     type Response = Response<Body>;
     type Error = StdError;
     type Future = BoxFuture<Response<Body>, StdError>;
@@ -213,21 +214,26 @@ impl Service<Request<Body>> for Tapped {
         // The channel that has said that it is ready is the one to use.
         let other = self.channel.clone();
         let mut channel = mem::replace(&mut self.channel, other);
-        let tap = self.tap.clone();
+        let interceptor = self.interceptor.clone();
         let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        tap.sent.with(|names| names.push(name.clone()));
+        interceptor.sent.with(|names| names.push(name.clone()));
         Box::pin(async move {
-            if !tap.pauses.load(Ordering::Relaxed) {
+            if !interceptor.pauses.load(Ordering::Relaxed) {
                 return channel.call(request).await;
             }
             let (go, may_go) = oneshot::channel();
             let (tell, paused) = oneshot::channel();
-            let held = Arc::new(Mutex::new(Some((channel, request))));
+            let parked = Arc::new(Mutex::new(Some((channel, request))));
             // Neither fails: an experiment that has ended pauses nothing.
-            let own = Arc::clone(&held);
-            let _ = tap.requests.send(PausedRequest { name, held: own, go, response: paused });
+            let own = Arc::clone(&parked);
+            let _ = interceptor.requests.send(PausedRequest {
+                name,
+                parked: own,
+                go,
+                response: paused,
+            });
             let _ = may_go.await;
-            let Some((mut channel, request)) = take(&held) else {
+            let Some((mut channel, request)) = take(&parked) else {
                 return pending().await; // only after the client has given it up
             };
             let response = channel.call(request).await;

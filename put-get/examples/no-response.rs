@@ -1,7 +1,7 @@
 //! Puts a value while the network loses what etcd sends, so that no response comes.
 //!
 //! ```text
-//! cargo run -p put-get --example no-answer
+//! cargo run -p put-get --example no-response
 //! ```
 
 use std::io::{Write, stdout};
@@ -12,7 +12,7 @@ use etcd_server::{Proxy, Server};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    no_argument(include_str!("no-answer.rs"));
+    no_argument(include_str!("no-response.rs"));
     // An etcd of its own, and a network to it that can lose things.
     let etcd = Server::start()?;
     let network = Proxy::to(etcd.address())?;
