@@ -255,10 +255,11 @@ where
             Err(error) if is_refusal(&error) || !go_on() => return (Err(error), count > 1),
             Err(error) if error.is::<RequestError>() => {
                 sleep(pause).await;
-                pause = (2 * pause).min(16 * PAUSE).min(steps[0]);
-                // After a change of users the same token may do. If it does not, it is a JWT, and a
-                // new log-in helps. (A client of `common::connect` does that by itself.)
-                if count > 3 && error.to_string().ends_with("auth store is old") {
+                if !error.to_string().ends_with("auth store is old") {
+                    pause = (2 * pause).min(16 * PAUSE).min(steps[0]);
+                } else if count % 4 == 0 {
+                    // After a change of users the same token may do. If it doesn't, it is a JWT, and
+                    // a new log-in helps. (A client of `common::connect` does that by itself.)
                     let _ = timeout(step, client.refresh_token()).await;
                 }
             }

@@ -267,7 +267,7 @@ async fn an_etcd_with_a_corrupt_member_is_reported_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn locks_and_unlocks_are_not_lost_while_users_and_roles_change() -> Result<()> {
-    locks_while_roles_change(&[], Duration::from_millis(2), 300).await
+    locks_while_roles_change(&[], Duration::from_millis(2), 100).await
 }
 
 #[tokio::test]
