@@ -9,10 +9,11 @@
 //! - `rm -r target/etcd`
 //! - `sleep SECONDS`, and `fg` after `^Z`
 //!
-//! The last command of a block marked `console first` goes on while the blocks marked
-//! `console second` below it are followed in another terminal, and so on with `console third`. At the
-//! end of a command's lines, `^C` and `^Z` are pressed when the lines above are there. `Killed` is
-//! what a shell shows of a program that another terminal has killed, when those lines are there.
+//! A line of its own above a block names its terminal: `**First terminal:**`, `**Second terminal:**`
+//! or `**Third terminal:**`. The last command of a block keeps running while the blocks of later
+//! terminals below it are followed. At the end of a command's lines, `^C` and `^Z` are pressed when
+//! the lines above are there. `Killed` is what a shell shows of a program that another terminal has
+//! killed, when those lines are there.
 //!
 //! Where a line has signs of a picture, equal ones in a row count as one: they come in the same order at each
 //! run, but a moment earlier or later.
@@ -114,13 +115,13 @@ fn check_quotes(readme: &str, source: &str) -> Result<()> {
 fn follow_with_server(readme: &str) -> Result<()> {
     let mut machine = TestMachine::new()?;
     machine.start_server()?;
-    follow_blocks(&mut machine, &blocks(readme))
+    follow_blocks(&mut machine, &blocks(readme)?)
 }
 
 /// Follows a page on a machine where no etcd runs yet: the blocks that use TLS, or all others.
 pub fn follow_from_nothing(page: &str, tls: bool) -> Result<()> {
     let page = read(page)?;
-    let mut blocks = blocks(&page);
+    let mut blocks = blocks(&page)?;
     let mut uses_tls = false;
     blocks.retain(|block| {
         // The first terminal decides for the others.
@@ -490,13 +491,17 @@ struct Session<'a> {
     output: Vec<&'a str>,
 }
 
-fn blocks(readme: &str) -> Vec<Block<'_>> {
+fn blocks(readme: &str) -> Result<Vec<Block<'_>>> {
     let mut blocks = Vec::new();
     let mut lines = readme.lines();
+    // The last line of text above a block.
+    let mut above = "";
     while let Some(line) = lines.next() {
-        let Some(terminal) = line.strip_prefix("```console") else {
+        if !line.starts_with("```console") {
+            above = if line.is_empty() { above } else { line };
             continue;
-        };
+        }
+        ensure!(line == "```console", "{line}: name the terminal in a line above the block");
         let mut sessions = Vec::new();
         for line in lines.by_ref().take_while(|line| *line != "```") {
             match (line.strip_prefix("$ "), sessions.last_mut()) {
@@ -507,8 +512,10 @@ fn blocks(readme: &str) -> Vec<Block<'_>> {
                 }
             }
         }
-        let terminal = ["second", "third"].iter().position(|name| *name == terminal.trim());
+        let later = ["**Second terminal:**", "**Third terminal:**"];
+        let terminal = later.iter().position(|label| *label == above);
         blocks.push(Block { terminal: terminal.map_or(0, |index| index + 1), sessions });
+        above = "";
     }
-    blocks
+    Ok(blocks)
 }
