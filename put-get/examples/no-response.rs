@@ -13,7 +13,7 @@ use etcd_server::{Proxy, Server};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     no_argument(include_str!("no-response.rs"));
-    // An etcd of its own, and a network to it that can lose things.
+    // A private etcd, and a proxy in front of it that can lose what etcd sends.
     let etcd = Server::start()?;
     let network = Proxy::to(etcd.address())?;
     let mut client = connect_to([network.address().to_string()]).await?;
@@ -24,7 +24,7 @@ async fn main() -> Result<()> {
         writeln!(stdout(), "put failed: {error}")?;
     }
 
-    // Past that network.
+    // Ask etcd directly: the proxy still loses its responses.
     let mut client = connect_to([etcd.endpoint()]).await?;
     let response =
         within(REQUEST_TIMEOUT, client.get("testkey", None)).await.context("get failed")?;

@@ -19,15 +19,15 @@ async fn main() -> Result<()> {
     let mut client = connect().await?;
 
     if value != b"--get" {
-        // Go's program prints an error and goes on; `?` ends this one.
+        // The Go program prints an error and goes on; `?` ends this one.
         within(REQUEST_TIMEOUT, client.put("testkey", value, None)).await.context("put failed")?;
     }
 
     let response =
         within(REQUEST_TIMEOUT, client.get("testkey", None)).await.context("get failed")?;
 
-    // A get reads a range of keys, and one key is the shortest range. So the response is a list
-    // here too. It is empty if the key does not exist.
+    // A get reads a range of keys, here of one key, so the response holds a list. The list is
+    // empty if the key doesn't exist.
     for kv in response.kvs() {
         writeln!(stdout(), "{},{}", BStr::new(kv.key()), BStr::new(kv.value()))?;
     }
