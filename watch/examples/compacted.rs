@@ -14,7 +14,7 @@ use etcd_server::Server;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     no_argument(include_str!("compacted.rs"));
-    // An etcd of its own: a compaction is for everybody, and for ever.
+    // A private etcd: a compaction affects every client, and nobody can undo it.
     let etcd = Server::start()?;
     let mut client = connect_to([etcd.endpoint()]).await?;
     for value in ["one", "two", "three"] {

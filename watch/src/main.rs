@@ -24,30 +24,31 @@ async fn main() -> Result<()> {
     // The revision to watch from; 0 means from now on.
     let mut next = 0;
     loop {
-        // In fragments, as all that we missed may be more than the client takes at once.
+        // Without fragments, the client would refuse everything that we missed if it is too large.
         let from = WatchOptions::new().with_start_revision(next).with_fragment();
         let opened = within(REQUEST_TIMEOUT, client.watch(&*key, Some(from))).await;
         if let Some(mut stream) = none_if_transient(opened)? {
-            // No limit: a watch waits for as long as there may be news.
+            // No limit: the next change may come in a second or in a year.
             while let Some(Some(response)) =
                 none_if_transient(within(NO_LIMIT, stream.message()).await)?
             {
                 next = show(&response, BStr::new(&key), next)?;
             }
         }
-        // Go's client does this unseen: it watches again, from where the events ended.
+        // Go's client does this silently: it watches again, from the revision after the last event.
         eprintln!("lost the connection; watching again from revision {next}");
         reconnect(&client).await?;
     }
 }
 
-/// Prints the changes in a response. Returns the revision to watch from after it.
+/// Prints the changes in `response`. `next` is the revision to watch from before it; returns the
+/// revision to watch from after it.
 fn show(response: &WatchResponse, key: &BStr, mut next: i64) -> Result<i64> {
     let start = response.compact_revision();
     ensure!(start == 0, "revision {next} is compacted: history begins at {start}");
     ensure!(!response.canceled(), "watch cancelled: {}", response.cancel_reason());
 
-    // The first response has no event: etcd confirms that it watches.
+    // The first response holds no event: it confirms the watch.
     if response.created() {
         let now = response.header().context("no header")?.revision();
         ensure!(next <= now + 1, "another store: it ends at revision {now}");
