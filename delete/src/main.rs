@@ -1,4 +1,4 @@
-//! Deletes one key and prints how many keys that were.
+//! Deletes one key and prints how many keys etcd has deleted.
 //!
 //! ```text
 //! cargo run -p delete
@@ -17,7 +17,7 @@ async fn main() -> Result<()> {
     let response =
         within(REQUEST_TIMEOUT, client.delete("testkey", None)).await.context("delete failed")?;
 
-    // To delete a key that does not exist is no error.
+    // Deleting a key that doesn't exist isn't an error: the count is 0.
     writeln!(stdout(), "deleted {}", response.deleted())?;
 
     Ok(())
