@@ -21,16 +21,16 @@ async fn main() -> Result<()> {
     let lease =
         within(REQUEST_TIMEOUT, client.lease_grant(TTL, None)).await.context("grant failed")?;
 
-    // The lease is at etcd: it runs out whether or not this program still runs. Go's program ends
-    // after the put, and does not see the key go.
+    // The lease is in etcd: it runs out whether or not this program still runs. The Go program
+    // ends after the put, so it never sees the key disappear.
     let on_lease = PutOptions::new().with_lease(lease.id());
     within(REQUEST_TIMEOUT, client.put("foo", "bar", Some(on_lease)))
         .await
         .context("put failed")?;
     writeln!(stdout(), "foo is set, for {} seconds", lease.ttl())?;
 
-    // etcd rounds down: in the first second, 4 are left. What is lost on the way leaves a gap: the
-    // TTL runs down without us.
+    // etcd rounds down, so the first number is 4. If a request fails, its number is missing: the
+    // TTL runs down anyway.
     write!(stdout(), "ttl:")?;
     let mut every_second = interval(Duration::from_secs(1));
     for _ in 0..lease.ttl() {
@@ -43,8 +43,8 @@ async fn main() -> Result<()> {
     }
     writeln!(stdout())?;
 
-    // No limit, as only etcd knows when: it looks for expired leases every half second, so
-    // the key goes a little late, never early.
+    // No limit, because only etcd knows when: it looks for expired leases every half second, so
+    // it deletes the key a little late, never early.
     deleted(&mut client, "foo").await.context("waiting for foo to go failed")?;
     writeln!(stdout(), "foo is gone")?;
 

@@ -28,3 +28,11 @@ async fn notices_that_a_put_took_the_key_off_its_lease() -> Result<()> {
     ensure!(lines.last().is_some_and(|line| either.contains(&&**line)), "{lines:#?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_shortest_lease_is_two_seconds() -> Result<()> {
+    let server = Server::start()?;
+    let mut client = Client::connect([server.address().to_string()], None).await?;
+    ensure!(client.lease_grant(1, None).await?.ttl() == 2);
+    Ok(())
+}
