@@ -1,4 +1,4 @@
-//! Renews a lease for longer than its TTL, then stops and waits until its key goes.
+//! Renews a lease for longer than its TTL, then stops renewing and waits until its key is deleted.
 //!
 //! ```text
 //! cargo run -p keepalive
@@ -30,12 +30,12 @@ async fn main() -> Result<()> {
         sleep(Duration::from_secs(lease.ttl().unsigned_abs()) / 3).await;
         let left = within(REQUEST_TIMEOUT, client.lease_time_to_live(lease.id(), None)).await;
         let (Ok(left), Ok(ttl)) = (left, renew(&mut stream).await) else {
-            // The stream is lost, the lease not yet: a renewal on a new stream can save it.
+            // The stream is lost, but maybe not the lease yet: a renewal on a new stream can save it.
             reconnect(&client).await.context("renewal failed")?;
             stream = open(&mut client, lease.id()).await?;
             continue;
         };
-        // For etcd a lost lease is no error. The response has a TTL of 0.
+        // To etcd, a lost lease isn't an error: the response just has a TTL of 0.
         ensure!(ttl > 0, "the lease is lost");
         writeln!(stdout(), "ttl: {}, renewed: {ttl}", left.ttl())?;
         renewals += 1;
@@ -43,7 +43,7 @@ async fn main() -> Result<()> {
 
     let response = within(REQUEST_TIMEOUT, client.get("foo", None)).await.context("get failed")?;
     let ours = response.kvs().iter().any(|kv| kv.lease() == lease.id());
-    ensure!(ours, "foo is not on our lease any more");
+    ensure!(ours, "foo is no longer on our lease");
     writeln!(stdout(), "foo is still there")?;
     writeln!(stdout(), "no more renewals")?;
     deleted(&mut client, "foo").await.context("waiting for foo to go failed")?;
@@ -51,7 +51,8 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Opens a stream for renewals, which renews once. Go's KeepAlive also does the rest, unseen.
+/// Opens a stream for renewals, which renews the lease once. Go's KeepAlive also goes on renewing,
+/// in the background.
 async fn open(client: &mut Client, lease: i64) -> Result<(LeaseKeeper, LeaseKeepAliveStream)> {
     match within(REQUEST_TIMEOUT, client.lease_keep_alive(lease)).await {
         Err(error) if is_refusal(&error) => bail!("the lease is lost"),
