@@ -41,8 +41,7 @@ async fn main() -> Result<()> {
     }
 }
 
-/// Prints the changes in `response`. `next` is the revision to watch from before it; returns the
-/// revision to watch from after it.
+/// Prints the changes in `response`. Takes the revision to watch from, and returns the next one.
 fn show(response: &WatchResponse, key: &BStr, mut next: i64) -> Result<i64> {
     let start = response.compact_revision();
     ensure!(start == 0, "revision {next} is compacted: history begins at {start}");
@@ -51,7 +50,10 @@ fn show(response: &WatchResponse, key: &BStr, mut next: i64) -> Result<i64> {
     // The first response holds no event: it confirms the watch.
     if response.created() {
         let now = response.header().context("no header")?.revision();
-        ensure!(next <= now + 1, "another store: it ends at revision {now}");
+        ensure!(
+            next <= now + 1,
+            "cannot watch from revision {next}: this is another store, which ends at revision {now}"
+        );
         if next == 0 {
             writeln!(stdout(), "watching {key}")?;
             next = now + 1;

@@ -193,6 +193,8 @@ async fn ends_when_it_meets_another_store() -> Result<()> {
     let (lines, status) = watch.end()?;
     ensure!(status.code() == Some(1), "{status}");
     ensure!(lines.len() == 2 && lines[0].starts_with("lost the connection; "), "{lines:#?}");
-    ensure!(lines[1] == "Error: another store: it ends at revision 1", "{lines:#?}");
+    let expected =
+        "Error: cannot watch from revision 3: this is another store, which ends at revision 1";
+    ensure!(lines[1] == expected, "{lines:#?}");
     Ok(())
 }
