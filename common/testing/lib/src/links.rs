@@ -3,9 +3,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// Follows all links from the first page of a workspace on. Each must lead to a file, and to a heading in it if it
-/// names one. Links to other sites are not followed.
+/// Follows all links from the first page of a workspace on. Each must lead to a file, and to a
+/// heading in it if it names one. Links to other sites are not followed, but a link to the
+/// documentation of etcd-client must name the version in `Cargo.lock`.
 pub fn check_links(root: &Path) -> Result<()> {
+    let lock = fs::read_to_string(root.join("Cargo.lock"))?;
+    let version = lock.split("name = \"etcd-client\"\nversion = \"").nth(1);
+    let version = version.and_then(|rest| rest.split('"').next()).context("no etcd-client")?;
     let mut pages = vec![root.join("README.md")];
     let mut next = 0;
     while let Some(page) = pages.get(next).cloned() {
@@ -16,6 +20,9 @@ pub fn check_links(root: &Path) -> Result<()> {
             if path.extension().is_some_and(|extension| extension == "md") {
                 pages.extend((!pages.contains(&path)).then_some(path));
             }
+        }
+        for link in text.split("//docs.rs/etcd-client/").skip(1) {
+            ensure!(link.starts_with(&format!("{version}/")), "{}: {link:.40}", page.display());
         }
         next += 1;
     }
