@@ -30,7 +30,7 @@ async fn main() -> Result<()> {
         sleep(Duration::from_secs(lease.ttl().unsigned_abs()) / 3).await;
         let left = within(REQUEST_TIMEOUT, client.lease_time_to_live(lease.id(), None)).await;
         let (Ok(left), Ok(ttl)) = (left, renew(&mut stream).await) else {
-            // The stream is lost, but maybe not the lease yet: a renewal on a new stream can save it.
+            // The stream is lost, but the lease may not be: a renewal on a new stream can save it.
             reconnect(&client).await.context("renewal failed")?;
             stream = open(&mut client, lease.id()).await?;
             continue;
@@ -46,7 +46,7 @@ async fn main() -> Result<()> {
     ensure!(ours, "foo is no longer on our lease");
     writeln!(stdout(), "foo is still there")?;
     writeln!(stdout(), "no more renewals")?;
-    deleted(&mut client, "foo").await.context("waiting for foo to go failed")?;
+    deleted(&mut client, "foo").await.context("waiting for the deletion of foo failed")?;
     writeln!(stdout(), "foo is gone")?;
     Ok(())
 }

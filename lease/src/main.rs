@@ -43,9 +43,9 @@ async fn main() -> Result<()> {
     }
     writeln!(stdout())?;
 
-    // No limit, because only etcd knows when: it looks for expired leases every half second, so
-    // it deletes the key a little late, never early.
-    deleted(&mut client, "foo").await.context("waiting for foo to go failed")?;
+    // No limit, because only etcd knows when it deletes the key: it looks for expired leases every
+    // half second, so the key disappears a little late, never early.
+    deleted(&mut client, "foo").await.context("waiting for the deletion of foo failed")?;
     writeln!(stdout(), "foo is gone")?;
 
     Ok(())
