@@ -1,10 +1,7 @@
 //! Connecting to etcd.
 
-use std::net::SocketAddr;
-
 use anyhow::{Result, bail, ensure};
 use etcd_client::{BalancedChannelBuilder, Client, Error};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::error::{NO_RESPONSE, is_final, one_line};
@@ -32,8 +29,9 @@ pub async fn connect() -> Result<Client> {
     let settings = Settings::from_env()?;
     let channel = Failover::default(); // keeps the connections of the health check
     let health = match settings.local {
+        #[cfg(feature = "server")]
         Some(address) => check_local(&settings, &channel, address).await?,
-        None => check_all(&settings, &channel).await?,
+        _ => check_all(&settings, &channel).await?,
     };
     let health = health.or_error(&settings)?;
     for (endpoint, cause) in &health.unhealthy {
@@ -107,14 +105,15 @@ pub async fn reconnect(client: &Client) -> Result<()> {
 }
 
 /// Checks the etcd of this machine, which is started first if nothing listens on its port.
+#[cfg(feature = "server")]
 async fn check_local(
     settings: &Settings,
     channel: &Failover,
-    address: SocketAddr,
+    address: std::net::SocketAddr,
 ) -> Result<Health> {
     let mut checks = 0;
     loop {
-        spawn_blocking(move || etcd_server::find_or_start(address)).await??;
+        tokio::task::spawn_blocking(move || etcd_server::find_or_start(address)).await??;
         let health = check_all(settings, channel).await?;
         checks += 1;
         // For a moment the system still accepts connections for a server that was killed, and then

@@ -28,6 +28,7 @@ pub(crate) struct Health {
 
 impl Health {
     /// Whether no server was left when it was checked.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "no server is started"))]
     pub(crate) fn is_gone(&self) -> bool {
         let gone = |cause: &str| cause == REFUSED || cause.contains(LOST);
         self.healthy.is_empty() && self.unhealthy.iter().all(|(_, cause)| gone(cause))

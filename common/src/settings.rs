@@ -38,7 +38,11 @@ impl Settings {
                 (named(&list)?, None, advice)
             }
             None => {
-                let advice = "stop what holds that port, or set ETCD_LOCAL_PORT to a free one";
+                let advice = if cfg!(feature = "server") {
+                    "stop what holds that port, or set ETCD_LOCAL_PORT to a free one"
+                } else {
+                    "start an etcd there, or name yours in ETCDCTL_ENDPOINTS"
+                };
                 let address = local(variable("ETCD_LOCAL_PORT")?.as_deref().unwrap_or("2379"))?;
                 (vec![address.to_string()], Some(address), advice)
             }

@@ -11,6 +11,7 @@ mod hand_out;
 mod keepalive;
 mod lease;
 mod lock;
+mod own_project;
 mod proxy;
 mod put_get;
 mod server;
