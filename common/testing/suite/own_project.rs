@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use etcd_server::{Server, target_folder};
 use testing::root;
 
-/// Types the page in an empty folder, with this workspace as the clone. Only the address differs: the port of the page is
-/// the reader's.
+/// Types the page in an empty folder, with this workspace as the clone. Only the address differs:
+/// the port of the page is the reader's.
 #[test]
 #[ignore = "builds etcd-client a second time"]
 fn a_project_of_ones_own_runs_as_its_page_shows() -> Result<()> {
@@ -43,7 +43,8 @@ fn block<'a>(page: &'a str, language: &str) -> Result<&'a str> {
     Ok(rest.split_once("```\n").context("the block has no end")?.0)
 }
 
-/// Runs cargo in a folder, with what is built kept for the next test. Returns what it prints on stdout.
+/// Runs cargo in a folder, with what is built kept for the next test. Returns what it prints on
+/// stdout.
 fn cargo(folder: &Path, arguments: &[&str]) -> Result<String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     let target = target_folder().context("this test is in no target folder")?.join("own-project");
