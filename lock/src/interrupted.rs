@@ -3,9 +3,9 @@
 use anyhow::{Result, bail};
 use tokio::signal;
 
-/// Waits for `work`, and returns its result. Drops it if Ctrl-C is pressed or (on Unix) SIGTERM
-/// arrives. After the first call these two no longer end the program. The caller must end it, after
-/// the cleanup, which a second call can make interruptible, too.
+/// Waits for `work`, and returns its result. Drops `work` if Ctrl-C is pressed or, on Unix, SIGTERM
+/// arrives. From the first call on, neither of the two ends the program by itself: the caller must
+/// do that, after it has cleaned up. A second call makes the cleanup interruptible, too.
 ///
 /// # Errors
 ///
@@ -19,11 +19,11 @@ pub async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Res
     #[cfg(not(unix))]
     let terminated = std::future::pending();
 
-    let told: std::io::Result<()> = tokio::select! {
+    let interrupted: std::io::Result<()> = tokio::select! {
         done = work => return done,
         pressed = signal::ctrl_c() => pressed,
         terminated = terminated => terminated,
     };
-    told?;
+    interrupted?;
     bail!("interrupted")
 }

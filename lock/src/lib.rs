@@ -1,17 +1,17 @@
-//! A distributed lock on etcd: a session and a mutex, as in the package `concurrency` of Go's
-//! client. Rust's client has neither.
+//! A distributed lock on etcd: a session and a mutex, like those in the package `concurrency` of
+//! the Go client. The Rust client has neither.
 //!
 //! ```no_run
 //! # async fn example(client: etcd_client::Client) -> anyhow::Result<()> {
 //! let session = lock::Session::open(&client, std::time::Duration::from_secs(5)).await?;
 //! let guard = lock::Mutex::new(&session, "/my-lock/").lock().await?;
-//! // Work here. Show guard.token() to the resource with each read and write.
+//! // Work here. Show guard.token() to the resource on every read and write.
 //! guard.unlock().await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! A second unlock does not compile. In Go it is an error at run time.
+//! A second unlock doesn't compile. In Go it is an error at run time.
 //!
 //! ```compile_fail,E0382
 //! # async fn example(guard: lock::Guard) -> anyhow::Result<()> {

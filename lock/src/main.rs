@@ -1,4 +1,4 @@
-//! Two sessions want the same lock. The second one gets it when the first one unlocks.
+//! Two sessions want the same lock. The second one gets it when the first one unlocks it.
 //!
 //! ```text
 //! cargo run -p lock
@@ -12,7 +12,7 @@ use etcd_client::Client;
 use lock::{Mutex, Session, unless_interrupted};
 use tokio::time::Duration;
 
-/// If this program is killed, its locks are free half a second after this time. Go's default: 60 s.
+/// If this program is killed, its locks are free after this time, or half a second later.
 const TTL: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "current_thread")]
@@ -22,7 +22,7 @@ async fn main() -> Result<()> {
     let s1 = Session::open(&client, TTL).await?;
     let s2 = Session::open(&client, TTL).await?;
     let result = unless_interrupted(compete(client, &s1, &s2)).await;
-    // Even after Ctrl-C: a waiter gets our lock now, and not after the TTL. The next one ends this.
+    // Even after Ctrl-C, so that a waiter gets our lock at once. A second Ctrl-C ends the program.
     let close = async { Ok(tokio::join!(s1.close(), s2.close())) };
     let (closed1, closed2) = unless_interrupted(close).await?;
     result.and(closed1).and(closed2)
@@ -36,7 +36,7 @@ async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {
     writeln!(stdout(), "acquired lock for s1")?;
     let waiter = tokio::spawn(async move { m2.lock().await });
 
-    // Wait until the key of s2 is in the queue. Go's program may unlock before that.
+    // Without this, s1 might unlock before s2 is in the queue, as in the Go tutorial's program.
     let mut queued = 0;
     while queued == 0 {
         ensure!(s2.is_alive(), "s2 lost its session before it could wait");

@@ -20,17 +20,17 @@ use crate::queue::Place;
 /// The locks of a session are free when its lease ends:
 ///
 /// - milliseconds after [`close`](Session::close);
-/// - if the program was killed, frozen or cut off: the TTL after the last renewal, and half a
-///   second more at most. (A new leader of etcd starts the TTL again.)
+/// - if the program was killed, frozen or cut off, one TTL after its last renewal, and up to half a
+///   second more. (A new leader of etcd starts the TTL again.)
 ///
-/// The renewals end when the session and all its guards are dropped. A clone is the same session:
-/// closing one ends all. Its tasks run on the runtime on which it was opened.
+/// The renewals end when the session and all its guards are dropped. A clone is the same session,
+/// so closing one closes all. The session's tasks run on the runtime on which it was opened.
 #[derive(Clone)]
 pub struct Session {
     pub(crate) inner: Arc<SessionInner>,
 }
 
-/// What the session and its guards share: when the last of them is dropped, the renewals end.
+/// The part that a session and its guards share. When the last of them is dropped, renewals end.
 pub(crate) struct SessionInner {
     pub(crate) lease: Arc<Lease>,
 }
@@ -41,22 +41,21 @@ impl Drop for SessionInner {
     }
 }
 
-/// The lease, as the session, its mutexes and its tasks know it.
+/// The lease and what all tasks of the session share.
 pub(crate) struct Lease {
     pub(crate) client: Client,
     pub(crate) id: i64,
     pub(crate) ttl: Duration,
     pub(crate) runtime: Handle,
-    /// When etcd may end the lease if it is not renewed. `None`: the session is lost.
+    /// The time at which etcd may end the lease unless it is renewed. `None`: the session is lost.
     deadline: watch::Sender<Option<Instant>>,
-    /// The version of the session's mark in etcd, as we know it.
+    /// The last version of the session's mark that etcd has told us.
     pub(crate) mark: AtomicI64,
     /// The session's place in each queue that it is using.
     places: Mutex<HashMap<String, Weak<AsyncMutex<Place>>>>,
-    /// Whose turn it is to look at a queue again.
+    /// Held by the waiter whose turn it is to look at its queue again.
     look_permit: AsyncMutex<()>,
-    /// How many more transactions may be on their way: thousands of them would be refused, given up
-    /// and sent again.
+    /// Limits the transactions on their way: of thousands, etcd would refuse or delay many.
     room: Semaphore,
 }
 
@@ -66,11 +65,11 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// etcd refuses, or does not respond within `ttl` or [`CONNECT_TIMEOUT`], whichever is shorter,
-    /// and up to [`REQUEST_TIMEOUT`] more.
+    /// etcd refuses, or it doesn't respond within `ttl` or [`CONNECT_TIMEOUT`], whichever is
+    /// shorter. The last attempt may take [`REQUEST_TIMEOUT`] longer.
     pub async fn open(client: &Client, ttl: Duration) -> Result<Session> {
         let limit = Instant::now() + ttl.min(CONNECT_TIMEOUT);
-        // If an attempt without a response was granted a lease, it is not used and runs out.
+        // If etcd has granted a lease and only its response was lost, that lease expires unused.
         let grant = || {
             let (asked, mut leases) = (Instant::now(), client.lease_client());
             let seconds = ttl.as_secs_f64().ceil() as i64;
@@ -95,7 +94,7 @@ impl Session {
         Ok(Session { inner: Arc::new(SessionInner { lease }) })
     }
 
-    /// Returns the id of the lease. In hexadecimal it is a part of the session's keys in the queue.
+    /// Returns the id of the lease. The session's keys in the queues end with it, in hexadecimal.
     pub fn lease(&self) -> i64 {
         self.inner.lease.id
     }
@@ -106,42 +105,41 @@ impl Session {
     }
 
     /// Returns whether the lease still lives, by the local clock. This is only a hint: the lease
-    /// can end just after this call, and the local clock stands still while a laptop sleeps.
+    /// can end right after the call, and the clock stands still while a laptop sleeps.
     pub fn is_alive(&self) -> bool {
         self.inner.lease.is_alive()
     }
 
-    /// Waits until the session is lost: etcd says that the lease is gone, or no renewal was
-    /// confirmed in time for a TTL. A lost session stays lost.
+    /// Waits until the session is lost: etcd reports that the lease is gone, or no renewal was
+    /// confirmed for a whole TTL. A lost session stays lost.
     pub async fn lost(&self) {
         self.inner.lease.lost().await;
     }
 
-    /// Ends the session and revokes its lease, so that its locks are free at once. Asks again if
-    /// etcd does not respond. If this future is dropped, the session has ended all the same, and
-    /// its lease runs out.
+    /// Ends the session and revokes its lease, so that its locks are free at once. Tries again if
+    /// etcd doesn't respond. If this future is dropped, the session is lost, and the lease expires.
     ///
     /// # Errors
     ///
-    /// The lease was gone before, etcd refuses, or it does not respond within the TTL. If etcd still
-    /// has the lease, the lease runs out.
+    /// The lease was already gone, etcd refuses, or it doesn't respond within the TTL. If etcd
+    /// still has the lease, the lease expires.
     pub async fn close(self) -> Result<()> {
         let lease = &self.inner.lease;
-        lease.end(); // waiters in this session get their error now, before etcd responds
+        lease.end(); // before etcd responds, so that this session's waiters fail at once
         let limit = Instant::now() + lease.ttl;
         let revoke = || {
             let (mut leases, id) = (lease.client.lease_client(), lease.id);
             async move { leases.revoke(id).await }
         };
         match retry(&lease.client, [REQUEST_TIMEOUT; 2], || Instant::now() < limit, revoke).await {
-            // An earlier attempt has revoked it, and got no response.
+            // An earlier attempt has revoked the lease, but its response was lost.
             (Err(error), true) if is_gone(&error) => Ok(()),
             (revoked, _) => revoked.map(drop).context("cannot revoke the session's lease"),
         }
     }
 
-    /// Ends the session, also for its clones and guards, but not its lease. Returns the id of the lease. The
-    /// locks stay locked until the lease runs out. The caller may renew it.
+    /// Ends the session, even for its clones and guards, but keeps its lease and returns the
+    /// lease's id. The locks stay locked until the lease expires, and the caller may renew it.
     pub fn orphan(self) -> i64 {
         self.inner.lease.end();
         self.lease()
@@ -158,7 +156,7 @@ impl Lease {
         loop {
             let Some(end) = *deadline.borrow_and_update() else { return };
             if timeout_at(end, deadline.changed()).await.is_err() {
-                return; // nothing has changed until the end
+                return; // the deadline has passed without a renewal
             }
         }
     }
@@ -167,11 +165,11 @@ impl Lease {
         self.deadline.send_replace(None);
     }
 
-    /// Notes that etcd has confirmed a renewal. It starts the TTL again when the renewal arrives, which
-    /// is later than it was `sent`.
+    /// Notes that etcd has confirmed a renewal. We count the TTL from when it was `sent`; etcd
+    /// counts from its arrival, which is later. So our deadline comes first.
     fn prolong(&self, sent: Instant) {
         self.deadline.send_if_modified(|deadline| match deadline {
-            // A response after the deadline does not count, even if etcd still has the lease.
+            // A response after the deadline doesn't count: a lost session stays lost.
             Some(end) if Instant::now() < *end => {
                 *end = (*end).max(sent + self.ttl);
                 true
@@ -189,7 +187,7 @@ impl Lease {
         if places.len() == places.capacity() {
             places.retain(|_, place| place.strong_count() > 0);
             let live = places.len();
-            places.reserve(live + 1); // so that this happens again when they are twice as many
+            places.reserve(live + 1); // the next cleanup comes when there are twice as many
         }
         let place = Arc::new(AsyncMutex::new(Place::new(self, name)));
         places.insert(name.to_owned(), Arc::downgrade(&place));
@@ -197,8 +195,8 @@ impl Lease {
     }
 
     /// Sends a transaction, and retries until etcd responds or the session is lost. Returns the
-    /// response, and whether the transaction was sent more than once. If it was, etcd may carry it
-    /// out more than once, also later. Fails if etcd refuses it.
+    /// response, and whether the transaction was sent more than once: then etcd may carry it out
+    /// more than once, even after this function has returned. Fails if etcd refuses it.
     pub(crate) async fn txn(&self, txn: Txn) -> Result<(TxnResponse, bool)> {
         let send = || {
             let (mut kv, txn) = (self.client.kv_client(), txn.clone());
@@ -210,8 +208,8 @@ impl Lease {
         Ok((response?, repeated))
     }
 
-    /// Waits until a waiter of this session shall look at its queue again: after 3 s, or half the
-    /// TTL if that is shorter. If many wait, they take turns, at most 20 per second.
+    /// Waits until a waiter of this session should look at its queue again: for 3 s, or half the
+    /// TTL if that is shorter. If there are many waiters, they take turns, at most 20 per second.
     pub(crate) async fn time_to_look(&self) {
         sleep(Duration::from_secs(3).min(self.ttl / 2)).await;
         let _turn = self.look_permit.lock().await;
@@ -219,13 +217,14 @@ impl Lease {
     }
 }
 
-/// Before the next attempt after an error: a member may be down, or the cluster elects a leader.
+/// The first pause after an error: a member may be down, or the cluster is electing a leader.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Sends a request again until etcd responds to one of the attempts or refuses it, or we must not
-/// `go_on`. Also returns whether there was more than one attempt. After four attempts, doubles the
-/// step to the next one, up to the second of the `steps`. Doubles the pause after an error, up to
-/// 0.8 s. So a thousand requests that etcd is slow to carry out do not become ten thousand.
+/// Sends a request again and again, until etcd responds to one of the attempts or refuses it, or
+/// until `go_on` returns false. Also returns whether there was more than one attempt. Attempts
+/// begin the first of the `steps` apart. After four of them, the step doubles, up to the second of
+/// the `steps`. The pause after an error doubles, too, up to 0.8 s. Otherwise a thousand requests
+/// to a slow etcd would become ten thousand.
 async fn retry<T: Send + 'static, R>(
     client: &Client,
     steps: [Duration; 2],
@@ -238,13 +237,13 @@ where
     let ([mut step, longest], mut pause) = (steps, PAUSE);
     let (mut attempts, mut count) = (JoinSet::new(), 0);
     loop {
-        // The first and every other attempt is given up soon, which makes the client's channel go on
-        // to the next member: this one may be frozen. Three at most wait for a slow etcd.
+        // The first and every other attempt is given up after one step. That makes the client's
+        // channel go on to another member, as this one may be frozen. At most three others wait on.
         let patient = count % 2 == 1 && attempts.len() < 3;
         attempts.spawn(within(if patient { NO_LIMIT } else { step }, request()));
         count += 1;
         let none = async {
-            sleep(PAUSE).await; // so that an attempt that is given up at this step comes first
+            sleep(PAUSE).await; // so that the attempt that is given up at this step ends first
             within(step, pending()).await
         };
         let response = tokio::select! {
@@ -258,26 +257,26 @@ where
                 if !error.to_string().ends_with("auth store is old") {
                     pause = (2 * pause).min(16 * PAUSE).min(steps[0]);
                 } else if count % 4 == 0 {
-                    // After a change of users the same token may do. If it doesn't, it is a JWT, and
-                    // a new log-in helps. (A client of `common::connect` does that by itself.)
+                    // After a change of users, the old token usually still works. A JWT doesn't, so
+                    // log in again. (A client of `common::connect` does so by itself.)
                     let _ = timeout(step, client.refresh_token()).await;
                 }
             }
-            Err(_) if count < 4 => {} // a member may be frozen, and another one is not
+            Err(_) if count < 4 => {} // a frozen member: the next attempt goes to another member
             Err(_) => step = (2 * step).min(longest),
             response => return (response, count > 1),
         }
     }
 }
 
-/// Renews the lease every third of its TTL, until it is lost. Go's client does this silently.
+/// Renews the lease every third of its TTL, until the session is lost.
 async fn renew(lease: Arc<Lease>) {
     let (ttl, mut next) = (lease.ttl, lease.ttl / 3);
     loop {
         let renewal = async {
             sleep(next).await;
             let keep_alive = || {
-                // Each renewal has a stream of its own, so no stream has to be repaired.
+                // Each renewal opens its own stream, so a broken stream costs only one renewal.
                 let (mut leases, id, sent) =
                     (lease.client.lease_client(), lease.id, Instant::now());
                 async move { leases.keep_alive(id).await.map(|_| sent) }
@@ -285,7 +284,7 @@ async fn renew(lease: Arc<Lease>) {
             retry(&lease.client, [ttl / 15; 2], || lease.is_alive(), keep_alive).await.0
         };
         let renewed = tokio::select! {
-            biased; // after a pause of this program nothing must renew a lost session
+            biased; // after a pause of this program, check first whether the session is lost
             () = lease.lost() => return,
             renewed = renewal => renewed,
         };
@@ -300,7 +299,7 @@ async fn renew(lease: Arc<Lease>) {
     }
 }
 
-/// Whether etcd does not have the lease.
+/// Returns whether etcd no longer has the lease.
 fn is_gone(error: &anyhow::Error) -> bool {
     error.to_string().ends_with("lease not found")
 }
