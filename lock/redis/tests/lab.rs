@@ -47,7 +47,7 @@ fn the_figures_come_out_as_the_page_says() -> Result<()> {
 }
 
 #[test]
-fn a_redis_that_is_missing_or_too_old_is_one_error() -> Result<()> {
+fn a_missing_or_old_redis_is_one_error() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let old = script(folder.path(), "echo 'Redis server v=4.0.9 sha=0 malloc=libc bits=64'")?;
     let other = script(folder.path(), "echo 'nginx version: 1.2.3'")?;
@@ -79,7 +79,7 @@ fn a_redis_that_is_missing_or_too_old_is_one_error() -> Result<()> {
 }
 
 #[test]
-fn a_redis_that_ends_in_the_middle_is_one_error_and_leaves_nothing() -> Result<()> {
+fn a_killed_redis_is_one_error_and_leaves_nothing() -> Result<()> {
     let Some(redis) = redis()? else { return Ok(()) };
     let servers = Servers::new(&redis)?;
     let lab = Program::start(servers.lab("sentinel"))?;
@@ -94,7 +94,7 @@ fn a_redis_that_ends_in_the_middle_is_one_error_and_leaves_nothing() -> Result<(
 }
 
 #[test]
-fn a_lab_that_is_killed_leaves_nothing() -> Result<()> {
+fn a_killed_lab_leaves_nothing() -> Result<()> {
     let Some(redis) = redis()? else { return Ok(()) };
     for name in ["KILL", "INT"] {
         let servers = Servers::new(&redis)?;

@@ -1,35 +1,36 @@
 //! The lock under crashes, pauses and failovers.
 //!
 //! ```text
-//! cargo test -p lock faults -- --nocapture
-//! TORTURE_SEED=7 cargo test -p lock faults -- --nocapture
-//! cargo test --release -p lock -- --ignored --nocapture torture    # 100 seeds, half an hour
+//! cargo test -p suite lock::faults -- --nocapture
+//! TORTURE_SEED=7 cargo test -p suite lock::faults -- --nocapture
+//! cargo test --release -p suite -- --ignored --nocapture torture    # 100 seeds, half an hour
 //! ```
 //!
-//! Five processes contend for one lock on a cluster of three. Whoever has it
-//! counts on in three resources: reads a number, works for a moment, writes the
-//! number plus one. Meanwhile the holder is killed (kill -9) or frozen past the end
-//! of its lease (SIGSTOP), always between reading and writing, where it hurts; others
-//! are frozen wherever they are; and leaders of the cluster are killed. Meanwhile a second task
-//! of each process asks for the lock in the same session, and gives up after a few milliseconds.
-//! The seed, always printed, is another one each time. It sets the order and the lengths; what
-//! exactly they interrupt differs from run to run all the same.
+//! Five processes contend for one lock on a cluster of three. The holder increments a number in
+//! each of three resources: it reads the number, works for a moment, and writes the number plus
+//! one. The test kills holders (kill -9), or freezes them (SIGSTOP) until after their lease has
+//! expired, always between reading and writing, where it does most harm. It also freezes other
+//! processes wherever they are, and kills leaders of the cluster. All the time, a second task in
+//! each process asks for the lock in the same session, and gives up after a few milliseconds.
 //!
-//! No contender is asked whether it had the lock: one that was frozen believes so
-//! in good faith. The resources judge. A write that is not the next number has
-//! overwritten an update it did not know of, and that one is lost.
+//! Every run prints its random seed. The seed sets the order and the lengths of the faults, but not
+//! what exactly they interrupt.
 //!
-//! - `plain` accepts every write. It loses updates whatever the lock does, when a
-//!   holder is frozen, and so tells whether the faults could have done harm.
-//! - `checked` refuses, on reads and on writes, a token older than one it saw.
-//! - The third is a key in etcd, written by a transaction that demands that the
-//!   writer owns the lock.
+//! No contender is asked whether it had the lock, because a contender that was frozen believes that
+//! it had. The resources judge: a write that isn't the next number has overwritten an update, which
+//! is lost.
 //!
-//! The last two must lose nothing, no token may be granted twice, updates must flow again
-//! after each fault, and the queue must be empty in the end. That this judge can say no is shown by a
-//! second test, whose contenders do not lock; and a run whose faults did no harm
-//! to `plain` proves nothing, and fails.
-#![cfg(unix)] // freezing a process is not for Windows
+//! - `plain` accepts every write. When a holder is frozen, it loses updates whatever the lock does.
+//!   So it shows whether the faults could have done harm.
+//! - `checked` refuses reads and writes with a token smaller than the largest so far.
+//! - The third is a key in etcd, written by a transaction on the condition that the writer owns the
+//!   lock.
+//!
+//! The last two must lose nothing, no token may be granted twice, updates must continue after each
+//! fault, and the queue must be empty in the end. A second test, whose contenders don't lock, shows
+//! that the judge finds damage. A run whose faults did no harm to `plain` proves nothing, and
+//! fails.
+#![cfg(unix)] // Windows has no SIGSTOP
 
 use std::collections::HashSet;
 use std::future::pending;
@@ -51,18 +52,17 @@ use lock::{Guard, Session};
 use testing::PATIENCE;
 use tokio::time::{sleep, timeout};
 
-/// Updates must flow 2 s after healing, plus what a TTL costs: the TTL itself, the election timeout
-/// that a new leader adds to every lease, and the half second between two of etcd's looks at what
-/// has expired.
-const FLOW_LIMIT: Duration = Duration::from_secs(4);
+/// How long the next update may take: 2 s, the TTL, the election timeout that a new leader adds to
+/// every lease, and the half second after which etcd looks for expired leases.
+const UPDATE_LIMIT: Duration = Duration::from_secs(4);
 
 const CONTENDERS: usize = 5;
 
-/// The shortest TTL; etcd grants it if the election timeout is short too.
+/// The shortest TTL. etcd grants it only with a short election timeout.
 const TTL: Duration = Duration::from_secs(1);
 const TIMING: [&str; 2] = ["--heartbeat-interval=50", "--election-timeout=500"];
 
-/// What happens, in any order.
+/// The faults of a run, in random order.
 const FAULTS: [&str; 7] =
     ["freeze", "freeze", "freeze", "kill", "leader", "freeze and leader", "kill and leader"];
 
@@ -70,7 +70,7 @@ const FAULTS: [&str; 7] =
 const COUNTER: &str = "counter";
 
 #[tokio::test]
-async fn no_update_is_lost_and_no_token_granted_twice() -> Result<()> {
+async fn no_update_is_lost_and_no_token_repeated() -> Result<()> {
     let seed = match env::var("TORTURE_SEED") {
         Ok(seed) => seed.parse().context("TORTURE_SEED is not a number")?,
         Err(_) => fastrand::u64(..1_000_000),
@@ -96,7 +96,7 @@ async fn torture(seed: u64) -> Result<()> {
     for fault in faults {
         torture.round(fault).await?;
     }
-    // Faults that did no harm at all prove nothing.
+    // If no fault has done harm yet, try some more.
     for _ in 0..10 {
         if !torture.resources.seen().is_harmed() {
             torture.round("freeze").await?;
@@ -111,13 +111,13 @@ async fn torture(seed: u64) -> Result<()> {
     assert_eq!(torture.resources.seen().complaints(&history), [""; 0]);
     ensure!(
         torture.resources.seen().is_harmed(),
-        "nothing could have gone wrong in this run, so it proves nothing: {summary}"
+        "the faults did no harm in this run, so it proves nothing: {summary}"
     );
     torture.await_empty_queue().await
 }
 
 #[tokio::test]
-async fn without_locking_the_judge_finds_each_kind_of_damage() -> Result<()> {
+async fn without_locks_the_judge_finds_each_damage() -> Result<()> {
     let server = Server::start()?;
     let endpoints = server.address().to_string();
     let resources = Arc::new(Resources::default());
@@ -135,7 +135,7 @@ async fn without_locking_the_judge_finds_each_kind_of_damage() -> Result<()> {
     Ok(())
 }
 
-/// What is tortured.
+/// The cluster, the contenders and the resources of a run.
 struct Torture {
     dice: Rng,
     cluster: Cluster,
@@ -186,8 +186,8 @@ impl Torture {
             self.cluster.members[leader].kill()?;
         }
         self.resources.let_reader_go();
-        // If the holder cannot go on, until its lease has run out. A majority is there, and so
-        // is a contender that is neither frozen nor dead.
+        // This takes until the lease of a frozen or dead holder has expired. A majority of the
+        // cluster runs, and at least one contender is neither frozen nor dead.
         let pause = self.await_update()?;
         sleep(length).await;
 
@@ -203,7 +203,7 @@ impl Torture {
         Ok(())
     }
 
-    /// Waits until the leases of the dead have run out.
+    /// Waits until the leases of the dead contenders have expired.
     async fn await_empty_queue(&self) -> Result<()> {
         let endpoints = self.cluster.endpoints();
         let mut client = common::connect_to(endpoints.split(',').collect::<Vec<_>>()).await?;
@@ -223,8 +223,9 @@ impl Torture {
 
     fn await_update(&self) -> Result<Duration> {
         let before = self.resources.seen().checked.updates;
-        let took = self.resources.wait("an update", |seen| seen.checked.updates > before)?;
-        ensure!(took < FLOW_LIMIT, "the next update took {took:?}");
+        let took =
+            self.resources.wait("a contender writes", |seen| seen.checked.updates > before)?;
+        ensure!(took < UPDATE_LIMIT, "the next update took {took:?}");
         Ok(took)
     }
 
@@ -245,7 +246,7 @@ impl Torture {
 
 /// Runs in a process that [`Contender::start`] started.
 #[tokio::test]
-#[ignore = "is what the other tests start as their contenders"]
+#[ignore = "the other tests start this as their contenders"]
 async fn contender() -> Result<()> {
     let Ok(locking) = env::var("TORTURE_LOCKING") else {
         return Ok(());
@@ -254,7 +255,7 @@ async fn contender() -> Result<()> {
     loop {
         if let Err(trouble) = contend(locking == "on", &mut line).await {
             line.ask(format!("trouble {trouble:#}").replace('\n', " "))?;
-            // A refused connection is refused again within a millisecond.
+            // Without this, attempts to connect to a dead member would follow each other at once.
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -273,12 +274,12 @@ async fn contend(locking: bool, line: &mut Line) -> Result<()> {
         pending().await
     };
     tokio::select! {
-        trouble = count_on(client, &mutex, locking, line) => trouble,
+        trouble = increment_forever(client, &mutex, locking, line) => trouble,
         never = impatient => never,
     }
 }
 
-async fn count_on(
+async fn increment_forever(
     mut client: Client,
     mutex: &lock::Mutex,
     locking: bool,
@@ -287,7 +288,7 @@ async fn count_on(
     let mut dice = Rng::new();
     loop {
         let guard = if locking { Some(mutex.lock().await?) } else { None };
-        // Without a lock all have the same token, and nothing to compare.
+        // Without a lock, all contenders have the same token, and no condition for etcd.
         let token = guard.as_ref().map_or(1, Guard::token);
         let owner: Vec<Compare> = guard.iter().map(Guard::is_owner).collect();
 
@@ -302,8 +303,7 @@ async fn count_on(
 
         sleep(Duration::from_millis(dice.u64(5..25))).await; // the work
 
-        // It does not ask the session whether it is alive: that would make writing
-        // too late rarer, not impossible.
+        // Checking `session.is_alive()` here would make late writes rarer, but not impossible.
         for (store, number) in [("plain", plain), ("checked", checked)] {
             if let Some(number) = number {
                 line.ask(format!("write {store} {token} {}", number + 1))?;
@@ -319,8 +319,8 @@ async fn count_on(
     }
 }
 
-/// A contender's way to the resources: its stdin, a socket that goes both ways
-/// and ends when the test ends, however that ends.
+/// A contender's connection to the resources: a socket as its stdin, which is closed when the test
+/// ends for whatever reason.
 struct Line {
     socket: UnixStream,
     replies: Receiver<String>,
@@ -335,20 +335,20 @@ impl Line {
             for reply in lines.map_while(Result::ok) {
                 let _ = sender.send(reply);
             }
-            process::exit(0); // also when it waits for the lock, or for etcd
+            process::exit(0); // even while it waits for the lock or for etcd
         });
         Ok(Line { socket, replies })
     }
 
-    /// The reply is a number if one was asked for, and not refused.
+    /// Sends a question. Returns the number in the reply; there is none if the access was refused.
     fn ask(&mut self, question: String) -> Result<Option<u64>> {
-        // In one piece: the next signal may be SIGKILL.
+        // One write, so that SIGKILL can't leave half a line.
         self.socket.write_all((question + "\n").as_bytes())?;
         Ok(self.replies.recv()?.parse().ok())
     }
 }
 
-/// The process, as the test sees it.
+/// A contender's process, killed when this is dropped.
 struct Contender {
     process: Child,
 }
@@ -382,9 +382,9 @@ impl Drop for Contender {
     }
 }
 
-// ---- The resources, and what they see
+// ---- The resources, and what they have seen
 
-/// The two that live in the test.
+/// The two resources that live in the test.
 #[derive(Default)]
 struct Resources {
     seen: Mutex<Seen>,
@@ -395,16 +395,16 @@ struct Resources {
 struct Seen {
     plain: Store,
     checked: Store,
-    /// The greatest token that `checked` was shown, and how many it refused.
+    /// The largest token that `checked` has seen, and how many accesses it has refused.
     newest: i64,
     refused: u64,
-    /// All that were granted, and how often one was granted again.
+    /// All tokens granted, and how often a token was granted again.
     tokens: HashSet<i64>,
     granted_twice: u64,
-    /// Whether the next reader is to be kept waiting for its reply, and which one is.
+    /// Whether to keep the next reader waiting for its reply, and the reader that waits.
     stop_reader: bool,
     stopped: Option<usize>,
-    /// What a contender complained of last.
+    /// The last error that a contender reported.
     trouble: String,
 }
 
@@ -417,7 +417,7 @@ struct Store {
 
 impl Resources {
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().expect("nobody panics while he has it")
+        self.seen.lock().expect("nothing panics while it is locked")
     }
 
     /// Replies to one contender, line by line, until it ends.
@@ -428,7 +428,7 @@ impl Resources {
             let number = seen.reply(who, &question?)?;
             self.changed.notify_all();
             let seen = self.changed.wait_while(seen, |seen| seen.stopped == Some(who));
-            drop(seen.expect("nobody panics while he has it"));
+            drop(seen.expect("nothing panics while it is locked"));
             match number {
                 Some(number) => writeln!(replies, "{number}")?,
                 None => writeln!(replies, "-")?,
@@ -437,25 +437,25 @@ impl Resources {
         Ok(())
     }
 
-    /// Waits until something is so; returns how long that took.
-    fn wait(&self, what: &str, is_so: impl Fn(&Seen) -> bool) -> Result<Duration> {
+    /// Waits until the condition is met. Returns how long that took.
+    fn wait(&self, what: &str, condition: impl Fn(&Seen) -> bool) -> Result<Duration> {
         let begin = Instant::now();
         let (seen, end) = self
             .changed
-            .wait_timeout_while(self.seen(), PATIENCE, |seen| !is_so(seen))
-            .expect("nobody panics while he has it");
+            .wait_timeout_while(self.seen(), PATIENCE, |seen| !condition(seen))
+            .expect("nothing panics while it is locked");
         ensure!(
             !end.timed_out(),
-            "waited {PATIENCE:?} until {what}; a contender said last: {}",
+            "waited {PATIENCE:?} until {what}; the last error of a contender: {}",
             seen.trouble
         );
         Ok(begin.elapsed())
     }
 
-    /// Waits until a contender reads, keeps its reply, and tells which one it is.
+    /// Waits until a contender reads, and keeps its reply back. Returns the contender.
     fn keep_reader_waiting(&self) -> Result<usize> {
         self.seen().stop_reader = true;
-        self.wait("somebody reads", |seen| seen.stopped.is_some())?;
+        self.wait("a contender reads", |seen| seen.stopped.is_some())?;
         self.seen().stopped.context("it was let go")
     }
 
@@ -466,7 +466,7 @@ impl Resources {
 }
 
 impl Seen {
-    /// Whether the faults have done harm to what is not protected.
+    /// Returns whether the faults have done harm to the unprotected resource.
     fn is_harmed(&self) -> bool {
         self.plain.lost > 0 && self.refused > 0
     }
@@ -481,7 +481,7 @@ impl Seen {
                 self.refused += 1;
             }
             ["read", store, _] => {
-                // The last that a contender reads before it works and writes.
+                // This is a contender's last read before it works and writes.
                 if store == "checked" && mem::take(&mut self.stop_reader) {
                     self.stopped = Some(who);
                 }
@@ -493,8 +493,8 @@ impl Seen {
         Ok(None)
     }
 
-    /// Looking at every token, also when it is shown for a read, is what makes
-    /// the check complete: from then on no older holder can write.
+    /// Returns whether a larger token was seen before. Reads count, too: after a holder's read, no
+    /// earlier holder can write.
     fn is_old(&mut self, token: i64) -> bool {
         self.newest = self.newest.max(token);
         token < self.newest
@@ -507,7 +507,7 @@ impl Seen {
         }
     }
 
-    /// What must not have happened.
+    /// Returns the damage that the resources have seen.
     fn complaints(&self, history: &[u64]) -> Vec<String> {
         let mut etcd = Store::default();
         history.iter().for_each(|&number| etcd.write(number));
@@ -524,14 +524,14 @@ impl Seen {
 
 impl Store {
     fn write(&mut self, number: u64) {
-        // The writer did not know of an update that is there.
+        // Any other number comes from a writer that has missed an update.
         self.lost += u64::from(number != self.number + 1);
         self.updates += 1;
         self.number = number;
     }
 }
 
-/// Every number the key in etcd ever had, in order.
+/// Returns all numbers that the key in etcd has had, in order.
 async fn history(endpoints: &str) -> Result<Vec<u64>> {
     let mut client = Client::connect(endpoints.split(',').collect::<Vec<_>>(), None).await?;
     let response = within(PATIENCE, client.get(COUNTER, None)).await?;

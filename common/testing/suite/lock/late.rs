@@ -1,13 +1,13 @@
-//! The queue while requests and responses are paused, lost, late and sent again, and while callers
-//! go away at any moment.
+//! The queue while requests and responses are paused, lost, late and repeated, and while callers
+//! give up at any moment.
 //!
 //! ```text
-//! LATE_SEED=7 cargo test -p lock late -- --nocapture
+//! LATE_SEED=7 cargo test -p suite lock::late -- --nocapture
 //! ```
 //!
 //! Six tasks share three sessions, and each session has a network of its own with random faults. No
-//! session is lost, so exclusion must be strict. After each round the queue must be empty, and stay
-//! so when the requests arrive whose senders have left.
+//! session is lost, so exclusion must be strict. After each round the queue must be empty, and it
+//! must stay empty when the requests of callers that have given up arrive.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use super::support::*;
 
 #[tokio::test]
-async fn holders_are_alone_and_leave_no_key() -> Result<()> {
+async fn holders_exclude_each_other_and_leave_no_key() -> Result<()> {
     let seed = match env::var("LATE_SEED") {
         Ok(seed) => seed.parse().context("LATE_SEED is not a number")?,
         Err(_) => fastrand::u64(..1_000_000),
@@ -83,24 +83,27 @@ async fn run(seed: u64, rounds: usize) -> Result<()> {
         };
         tokio::select! {
             ended = tasks => drop(ended?),
-            () = faults => {} // all callers have gone away
+            () = faults => {} // dropping `tasks` aborts all callers
         }
         seen.inside.set(false);
-        proxies.iter().for_each(Proxy::disconnect); // the next connections are good
+        proxies.iter().for_each(Proxy::disconnect); // new connections work
         queue_of(&mut client, 0).await?;
-        proxies.iter().for_each(Proxy::mend); // what was paused arrives
+        proxies.iter().for_each(Proxy::mend); // the paused requests arrive
         sleep(Duration::from_millis(50)).await;
-        queue_of(&mut client, 0).await?; // a key that nobody knows of would stay
+        queue_of(&mut client, 0).await?; // a key put by a late request would stay
     }
     println!("{} acquired", seen.tokens.borrow().len());
-    ensure!(seen.tokens.borrow().len() > rounds, "hardly anybody has acquired the lock");
+    ensure!(
+        seen.tokens.borrow().len() > rounds,
+        "the lock was acquired too rarely to prove anything"
+    );
     ensure!(sessions.iter().all(Session::is_alive), "a session is lost");
     let marks = client.get("session!", Some(GetOptions::new().with_prefix())).await?;
     ensure!(marks.count() <= 3, "{} marks", marks.count());
     Ok(())
 }
 
-/// Asks for the lock in every way, and often goes away.
+/// Asks for the lock in every way, and often gives up.
 async fn contend(session: &Session, seen: &Seen, mut random: Rng) -> Result<()> {
     let mutex = Mutex::new(session, NAME);
     loop {

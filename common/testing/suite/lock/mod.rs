@@ -1,7 +1,7 @@
-//! The chapter as its README shows it, the rules of the lock one by one, and all of
-//! them under random faults.
+//! The chapter as its README shows it, the rules of the lock one by one, and all of them under
+//! random faults.
 
-// Tests are begun in the order of their names. The longest is in the first module.
+// Tests start in the order of their names, and the longest test should start early.
 mod chapter;
 mod faults;
 mod late;

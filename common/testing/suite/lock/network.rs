@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::support::*;
 
 #[tokio::test]
-async fn a_request_sent_again_finds_what_the_first_one_did() -> Result<()> {
+async fn a_repeated_request_finds_the_first_result() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
@@ -40,7 +40,7 @@ async fn a_request_sent_again_finds_what_the_first_one_did() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_request_that_arrives_when_its_sender_has_left_puts_no_key() -> Result<()> {
+async fn a_request_outliving_its_sender_puts_no_key() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
@@ -48,8 +48,8 @@ async fn a_request_that_arrives_when_its_sender_has_left_puts_no_key() -> Result
     let session = Session::open(&by_proxy, LONG).await?;
     let mutex = Mutex::new(&session, NAME);
 
-    // A member is frozen with the request; another one carries out the second attempt.
-    by_proxy.get("nothing", None).await?; // and what else belongs to a new connection
+    // The first attempt gets stuck, as in a frozen member, and a second one is carried out.
+    by_proxy.get("nothing", None).await?; // so that the connection is set up before we pause it
     proxy.pause_requests();
     let waiting = waiter(&mutex);
     until(async || Ok(proxy.has_paused())).await?;
@@ -60,7 +60,7 @@ async fn a_request_that_arrives_when_its_sender_has_left_puts_no_key() -> Result
     until(async || Ok(carried_out(&etcd)? > before)).await?;
     assert_eq!(queue(&mut client).await?, [""; 0]);
 
-    // There is no second attempt: the waiter goes away when it has lost its connection. It
+    // Now there is no second attempt: the waiter is aborted after its connection was lost. It
     // leaves a mark.
     proxy.pause_requests();
     let waiting = waiter(&mutex);
@@ -83,7 +83,7 @@ async fn a_request_that_arrives_when_its_sender_has_left_puts_no_key() -> Result
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_session_is_opened_if_not_at_the_first_attempt_but_not_if_etcd_refuses() -> Result<()> {
+async fn opening_is_retried_unless_etcd_refuses() -> Result<()> {
     let etcd = Server::start()?;
     let client = connect(&etcd).await?;
     let frozen = etcd.freeze()?;
@@ -102,7 +102,7 @@ async fn a_session_is_opened_if_not_at_the_first_attempt_but_not_if_etcd_refuses
 }
 
 #[tokio::test]
-async fn holder_and_waiter_survive_a_crash_of_the_server_and_a_compaction() -> Result<()> {
+async fn holder_and_waiter_survive_a_crash_and_compaction() -> Result<()> {
     let mut etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
@@ -115,7 +115,7 @@ async fn holder_and_waiter_survive_a_crash_of_the_server_and_a_compaction() -> R
     etcd.restart()?;
     let mut client = connect(&etcd).await?;
     client.put("other", "", None).await?;
-    // It watches again: so it has looked again, and not taken the end for its turn.
+    // The end of its watch has not made the waiter believe that the lock is free.
     until(async || Ok(watchers(&etcd)? == 1)).await?;
     ensure!(owns(&mut client, &guard).await?);
     ensure!(!waiting.is_finished());
@@ -125,7 +125,7 @@ async fn holder_and_waiter_survive_a_crash_of_the_server_and_a_compaction() -> R
 }
 
 #[tokio::test]
-async fn a_waiter_that_leaves_while_the_server_is_down_leaves_no_ghost() -> Result<()> {
+async fn a_waiter_leaving_during_an_outage_leaves_no_key() -> Result<()> {
     let mut etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
@@ -144,13 +144,13 @@ async fn a_waiter_that_leaves_while_the_server_is_down_leaves_no_ghost() -> Resu
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_frozen_member_costs_neither_the_session_nor_the_lock() -> Result<()> {
+async fn a_frozen_member_costs_no_session_and_no_lock() -> Result<()> {
     let cluster = Cluster::start()?;
     let leader = cluster.leader().await?;
     let endpoints = cluster.endpoints();
     let endpoints: Vec<&str> = endpoints.split(',').collect();
     let client = Client::connect(&endpoints, None).await?;
-    // Each renews through a member of its own choice: some through the frozen one.
+    // Each session renews through a member of its own choice, some through the frozen member.
     let mut sessions = Vec::new();
     for _ in 0..12 {
         sessions.push(Session::open(&client, 3 * SHORT).await?);
@@ -158,7 +158,7 @@ async fn a_frozen_member_costs_neither_the_session_nor_the_lock() -> Result<()> 
 
     let _frozen = cluster.members[(leader + 1) % 3].freeze()?;
     let begin = Instant::now();
-    // Those that cannot be renewed are lost by then.
+    // After this time, a session that could not be renewed would be lost.
     while begin.elapsed() < 3 * SHORT {
         let guard = timeout(PATIENCE, Mutex::new(&sessions[0], NAME).lock()).await??;
         let waiting = waiter(&Mutex::new(&sessions[1], NAME));
@@ -170,10 +170,10 @@ async fn a_frozen_member_costs_neither_the_session_nor_the_lock() -> Result<()> 
     Ok(())
 }
 
-// A slow etcd, and one that refuses.
+// ---- A slow etcd, and an etcd that refuses
 
 #[tokio::test]
-async fn a_session_lives_with_responses_that_are_late() -> Result<()> {
+async fn a_session_tolerates_late_responses() -> Result<()> {
     let etcd = Server::start()?;
     let proxy = Proxy::to(etcd.address())?;
     let session = Session::open(&connect_by(&proxy).await?, Duration::from_secs(5)).await?;
@@ -183,7 +183,7 @@ async fn a_session_lives_with_responses_that_are_late() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_session_is_opened_and_locks_if_no_response_comes_within_the_first_limit() -> Result<()> {
+async fn opening_and_locking_tolerate_slow_responses() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
@@ -199,7 +199,7 @@ async fn a_session_is_opened_and_locks_if_no_response_comes_within_the_first_lim
 }
 
 #[tokio::test]
-async fn etcd_without_space_is_told_at_once_and_a_lock_can_be_given_back() -> Result<()> {
+async fn a_full_etcd_is_reported_and_unlock_works() -> Result<()> {
     let etcd = Server::start_with(&["--quota-backend-bytes=65536"])?;
     let mut client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
@@ -224,7 +224,7 @@ async fn etcd_without_space_is_told_at_once_and_a_lock_can_be_given_back() -> Re
 }
 
 #[tokio::test]
-async fn an_unlock_without_space_reports_what_happened() -> Result<()> {
+async fn unlock_on_a_full_etcd_reports_the_outcome() -> Result<()> {
     let etcd = Server::start_with(&["--quota-backend-bytes=65536"])?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
@@ -240,14 +240,14 @@ async fn an_unlock_without_space_reports_what_happened() -> Result<()> {
     ensure!(guard.unlock().await?, "it was ours until we unlocked it");
     queue_of(&mut client, 0).await?;
 
-    // The late request still counts as on its way.
+    // The repeated request may still be on its way, so the next attempt has to raise the mark.
     let error = Mutex::new(&session, NAME).try_lock().await.err().unwrap();
     ensure!(format!("{error:#}").ends_with("database space exceeded"), "{error:#}");
     Ok(())
 }
 
 #[tokio::test]
-async fn an_etcd_with_a_corrupt_member_is_reported_at_once() -> Result<()> {
+async fn a_corrupt_member_is_reported_at_once() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
@@ -266,12 +266,12 @@ async fn an_etcd_with_a_corrupt_member_is_reported_at_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn locks_and_unlocks_are_not_lost_while_users_and_roles_change() -> Result<()> {
+async fn locking_works_while_roles_change() -> Result<()> {
     locks_while_roles_change(&[], Duration::from_millis(2), 100).await
 }
 
 #[tokio::test]
-async fn locks_are_not_lost_when_each_change_outdates_the_token() -> Result<()> {
+async fn locking_works_while_jwts_become_outdated() -> Result<()> {
     let mut key = NamedTempFile::new()?;
     key.write_all(b"no secret")?;
     let jwt = format!("--auth-token=jwt,priv-key={},sign-method=HS256", key.path().display());
@@ -310,7 +310,7 @@ async fn locks_while_roles_change(flags: &[&str], pause: Duration, locks: u32) -
 }
 
 #[tokio::test]
-async fn a_session_is_closed_if_not_at_the_first_attempt() -> Result<()> {
+async fn closing_is_retried() -> Result<()> {
     let mut etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -322,7 +322,7 @@ async fn a_session_is_closed_if_not_at_the_first_attempt() -> Result<()> {
     timeout(PATIENCE, closing).await???;
     queue_of(&mut client, 0).await?;
 
-    // The first attempt is carried out, and its response is lost.
+    // The first attempt is carried out, but its response is lost.
     let proxy = Proxy::to(etcd.address())?;
     let session = Session::open(&connect_by(&proxy).await?, LONG).await?;
     proxy.lose_responses();
@@ -331,7 +331,7 @@ async fn a_session_is_closed_if_not_at_the_first_attempt() -> Result<()> {
     proxy.disconnect();
     timeout(PATIENCE, closing).await???;
 
-    // It was gone before.
+    // A lease that was already gone is an error.
     let session = Session::open(&client, LONG).await?;
     client.lease_revoke(session.lease()).await?;
     let error = session.close().await.err().unwrap();
@@ -340,11 +340,11 @@ async fn a_session_is_closed_if_not_at_the_first_attempt() -> Result<()> {
     Ok(())
 }
 
-// Members and connections.
+// ---- Members and connections
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_leader_that_is_killed_or_frozen_costs_no_session_and_no_close() -> Result<()> {
+async fn a_killed_or_frozen_leader_costs_no_session() -> Result<()> {
     let mut cluster = Cluster::start()?;
     let ttl = Duration::from_secs(5);
     let (client, leader) = by_the_leader(&cluster).await?;
@@ -359,7 +359,7 @@ async fn a_leader_that_is_killed_or_frozen_costs_no_session_and_no_close() -> Re
         sessions.push(Session::open(&client, ttl).await?);
     }
     let _frozen = cluster.members[leader].freeze()?;
-    sleep(ttl + SHORT).await; // those that are not renewed are lost by then
+    sleep(ttl + SHORT).await; // a session that was not renewed would be lost by then
     ensure!(sessions.iter().all(Session::is_alive), "a session is lost");
     for session in sessions {
         timeout(ttl, session.close()).await??;
@@ -367,7 +367,7 @@ async fn a_leader_that_is_killed_or_frozen_costs_no_session_and_no_close() -> Re
     Ok(())
 }
 
-/// A client that goes to the leader first.
+/// Returns a client that tries the leader first, and the leader's index.
 #[cfg(unix)]
 async fn by_the_leader(cluster: &Cluster) -> Result<(Client, usize)> {
     let leader = cluster.leader().await?;
@@ -377,7 +377,7 @@ async fn by_the_leader(cluster: &Cluster) -> Result<(Client, usize)> {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_free_lock_is_found_by_waiters_whose_member_is_frozen() -> Result<()> {
+async fn waiters_on_a_frozen_member_find_a_free_lock() -> Result<()> {
     let cluster = Cluster::start()?;
     let leader = cluster.leader().await?;
     let (mut guards, mut waiting) = (Vec::new(), Vec::new());
@@ -386,7 +386,7 @@ async fn a_free_lock_is_found_by_waiters_whose_member_is_frozen() -> Result<()> 
     let endpoints = cluster.endpoints();
     let endpoints: Vec<&str> = endpoints.split(',').collect();
     let mut sessions = Vec::new();
-    // Each watches by a member of its own choice: some by the frozen one.
+    // Each waiter watches through a member of its own choice, some through the frozen member.
     for number in 0..9 {
         let name = format!("lock{number}");
         guards.push(Mutex::new(&session, &name).lock().await?);
@@ -403,7 +403,7 @@ async fn a_free_lock_is_found_by_waiters_whose_member_is_frozen() -> Result<()> 
         ensure!(guard.unlock().await?);
     }
     for waiting in waiting {
-        // Within 3 s each looks again. One attempt in three goes to the frozen member, and takes 1 s.
+        // Each waiter looks again within 3 s. An attempt at the frozen member takes 1 s.
         timeout(Duration::from_secs(12), waiting).await???.unlock().await?;
     }
     Ok(())
@@ -427,7 +427,7 @@ async fn waiters_watch_again_after_a_stall() -> Result<()> {
     until(async || Ok(watchers(&etcd)? == WAITERS)).await?;
 
     let frozen = etcd.freeze()?;
-    sleep(Duration::from_secs(6)).await; // each has tried to watch anew, in vain
+    sleep(Duration::from_secs(6)).await; // every waiter has failed to open a new watch
     drop(frozen);
     let begin = Instant::now();
     until(async || Ok(watchers(&etcd)? == WAITERS)).await?;
@@ -442,7 +442,7 @@ async fn waiters_watch_again_after_a_stall() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_watch_that_etcd_cancels_is_opened_again() -> Result<()> {
+async fn a_canceled_watch_is_opened_again() -> Result<()> {
     let etcd = Server::start_with(&["--auth-token-ttl=1", "--bcrypt-cost=4"])?;
     etcd_server::add_users(&mut connect(&etcd).await?).await?;
     let anna = ConnectOptions::new().with_user("anna", "secret").with_auto_token_refresh(true);
@@ -451,7 +451,7 @@ async fn a_watch_that_etcd_cancels_is_opened_again() -> Result<()> {
     let guard = Mutex::new(&s1, NAME).lock().await?;
     let waiting = waiter(&Mutex::new(&s2, NAME));
     until(async || Ok(watchers(&etcd)? == 1)).await?;
-    // After 3 s it watches anew, with a token that has expired. etcd cancels the watch.
+    // After 3 s the waiter opens a new watch with an expired token, and etcd cancels the watch.
     sleep(Duration::from_secs(4)).await;
     assert_eq!(watchers(&etcd)?, 1);
     ensure!(guard.unlock().await?);
@@ -461,7 +461,7 @@ async fn a_watch_that_etcd_cancels_is_opened_again() -> Result<()> {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_session_has_room_for_200_requests_of_four_attempts() -> Result<()> {
+async fn a_session_limits_its_requests_and_attempts() -> Result<()> {
     let etcd = Server::start()?;
     let client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -471,9 +471,9 @@ async fn a_session_has_room_for_200_requests_of_four_attempts() -> Result<()> {
     let waiting: Vec<_> =
         (0..400).map(|number| waiter(&Mutex::new(&session, format!("lock{number}")))).collect();
     sleep(Duration::from_secs(16)).await;
-    // Each lock has two tasks, the waiter's and the session's. Each attempt has two, its own and
-    // one of the HTTP library, which ends later. In this time there are seven attempts, of which
-    // four at most are open. Some tasks are the session's own.
+    // Each lock has two tasks, the waiter's and the session's. An open attempt has one task, and
+    // each of the seven attempts in this time has one in the HTTP library, which ends later. At
+    // most four attempts of a request are open. The session itself has some tasks, too.
     let more = tasks() - before;
     ensure!(more <= 2 * waiting.len() + (4 + 7) * 200 + 200, "{more} tasks");
 
@@ -485,7 +485,7 @@ async fn a_session_has_room_for_200_requests_of_four_attempts() -> Result<()> {
 }
 
 #[tokio::test]
-async fn waiters_that_take_all_streams_of_a_connection_starve_nobody() -> Result<()> {
+async fn waiters_using_all_streams_starve_nobody() -> Result<()> {
     let etcd = Server::start_with(&["--max-concurrent-streams=20"])?;
     let client = connect(&etcd).await?;
     let mut sessions = Vec::new();
@@ -497,7 +497,7 @@ async fn waiters_that_take_all_streams_of_a_connection_starve_nobody() -> Result
         let mutex = Mutex::new(session, NAME);
         waiting.spawn(async move {
             let guard = mutex.lock().await?;
-            sleep(SHORT / 5).await; // so that all together take longer than two TTLs
+            sleep(SHORT / 5).await; // all of them together take longer than two TTLs
             guard.unlock().await
         });
     }

@@ -1,4 +1,4 @@
-//! The chapter's program: what stays in etcd when it is interrupted or killed.
+//! The chapter's program when it is interrupted or killed, and what it leaves in etcd.
 #![cfg(unix)] // the signals are Unix's
 
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::support::*;
 
 #[tokio::test]
-async fn ctrl_c_and_sigterm_close_the_sessions_of_the_program() -> Result<()> {
+async fn ctrl_c_and_sigterm_close_both_sessions() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -43,25 +43,25 @@ async fn ctrl_c_ends_the_program_while_etcd_is_frozen() -> Result<()> {
     twice.interrupt()?;
     ensure!(twice.end()?.1.code() == Some(1));
     ensure!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
-    // The sessions are closed side by side, for their TTL of 5 s.
+    // Both sessions are closed at the same time, which takes their TTL of 5 s.
     ensure!(once.end()?.1.code() == Some(1));
     ensure!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
     Ok(())
 }
 
 #[tokio::test]
-async fn a_program_that_has_lost_its_session_tells_that_and_closes_the_other_one() -> Result<()> {
+async fn a_lost_session_is_reported_and_the_other_closed() -> Result<()> {
     let etcd = Server::start()?;
     let (session, _, _guard, program, mut client) = program_that_waits(&etcd).await?;
     let waiting = queue(&mut client).await?.remove(1);
     let lease = waiting.rsplit('/').next().unwrap();
     client.lease_revoke(i64::from_str_radix(lease, 16)?).await?;
     let (lines, ended) = program.end()?;
-    // Whichever it sees first: both are gone.
-    let said = lines.concat();
-    let lost = ["the session is lost", "our key in the queue is gone"];
-    let says = said.starts_with("Error: ") && lost.iter().any(|what| said.ends_with(what));
-    ensure!(says && ended.code() == Some(1), "{ended}: {lines:#?}");
+    // The session and the key are both gone, and the program may notice either first.
+    let message = lines.concat();
+    let causes = ["the session is lost", "our key in the queue is gone"];
+    let expected = message.starts_with("Error: ") && causes.iter().any(|c| message.ends_with(c));
+    ensure!(expected && ended.code() == Some(1), "{ended}: {lines:#?}");
     let leases = client.leases().await?;
     let leases: Vec<_> = leases.leases().iter().map(|lease| lease.id()).collect();
     assert_eq!(leases, [session.lease()]);
@@ -69,7 +69,7 @@ async fn a_program_that_has_lost_its_session_tells_that_and_closes_the_other_one
 }
 
 #[tokio::test]
-async fn a_killed_holder_frees_the_lock_within_its_ttl_and_a_second() -> Result<()> {
+async fn a_killed_holder_blocks_for_about_its_ttl() -> Result<()> {
     let etcd = Server::start()?;
     let (_session, mutex, guard, program, mut client) = program_that_waits(&etcd).await?;
     let frozen = etcd_server::freeze(program.id())?;
@@ -85,7 +85,7 @@ async fn a_killed_holder_frees_the_lock_within_its_ttl_and_a_second() -> Result<
 }
 
 #[tokio::test]
-async fn a_killed_waiter_holds_nobody_up_for_longer_than_its_ttl_and_a_second() -> Result<()> {
+async fn a_killed_waiter_blocks_for_about_its_ttl() -> Result<()> {
     let etcd = Server::start()?;
     let (_session, _, guard, program, mut client) = program_that_waits(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -99,7 +99,7 @@ async fn a_killed_waiter_holds_nobody_up_for_longer_than_its_ttl_and_a_second() 
     Ok(())
 }
 
-/// The chapter's program, which waits for a lock that we have.
+/// Starts the chapter's program while we hold the lock, and waits until it is in the queue.
 async fn program_that_waits(
     etcd: &Server,
 ) -> Result<(Session, Mutex, Guard, testing::Program, Client)> {
@@ -112,7 +112,7 @@ async fn program_that_waits(
     Ok((session, mutex, guard, program, client))
 }
 
-/// Waits for a TTL by etcd's clock: until a lease has ended that begins now.
+/// Waits for one TTL by etcd's clock: until etcd has ended a lease that it grants now.
 async fn end_of_a_lease(client: &mut Client, ttl: i64) -> Result<()> {
     let lease = client.lease_grant(ttl, None).await?.id();
     client.put("control", "", Some(PutOptions::new().with_lease(lease))).await?;

@@ -1,4 +1,4 @@
-//! What the queue promises: each promise against an etcd of its own.
+//! The promises of the queue, each against an etcd of its own.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use tokio::time::{sleep, timeout};
 
 use super::support::*;
 
-// The queue.
+// ---- In the queue
 
 #[tokio::test]
-async fn a_lock_costs_two_requests_two_revisions_and_no_further_key() -> Result<()> {
+async fn locking_costs_two_requests_and_one_key() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -28,13 +28,13 @@ async fn a_lock_costs_two_requests_two_revisions_and_no_further_key() -> Result<
     assert_eq!(received(&etcd)? - before, 40);
     assert_eq!(revision(&mut client).await? - begin, 40);
 
-    // etcd's reads of a prefix also pass the keys deleted since the last compaction.
+    // A new key each time would make etcd slower: it passes deleted keys until they are compacted.
     assert_eq!(keys_since(&mut client, begin).await?.len(), 1);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_hand_over_costs_four_requests() -> Result<()> {
+async fn a_hand_over_costs_three_transactions() -> Result<()> {
     let etcd = Server::start()?;
     let client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
@@ -47,13 +47,13 @@ async fn a_hand_over_costs_four_requests() -> Result<()> {
         guard = waiting.await??;
         until(async || Ok(watchers(&etcd)? == 0)).await?;
     }
-    // One puts the key, one deletes the key before, one looks; the fourth opens the watch.
+    // One puts the key, one deletes the key before it, and one reads the queue.
     assert_eq!(received(&etcd)? - before, 3 * 4);
     Ok(())
 }
 
 #[tokio::test]
-async fn ten_waiters_are_served_in_order_and_none_is_woken_for_another() -> Result<()> {
+async fn ten_waiters_are_served_in_order_without_extra_wakeups() -> Result<()> {
     const WAITERS: i64 = 10;
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
@@ -80,7 +80,7 @@ async fn ten_waiters_are_served_in_order_and_none_is_woken_for_another() -> Resu
 }
 
 #[tokio::test]
-async fn tasks_that_share_a_session_or_a_mutex_exclude_each_other() -> Result<()> {
+async fn tasks_sharing_a_session_exclude_each_other() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -90,7 +90,7 @@ async fn tasks_that_share_a_session_or_a_mutex_exclude_each_other() -> Result<()
     ensure!(other.try_lock().await?.is_none());
     queue_of(&mut client, 1).await?;
 
-    // Each is served, and the session has one key in the queue for all of them.
+    // Every task gets the lock, and the session has one key in the queue for all of them.
     let waiting: Vec<_> = (0..1000).map(|_| waiter(&other)).collect();
     let stranger = Session::open(&client, LONG).await?;
     let next = waiter(&Mutex::new(&stranger, NAME));
@@ -106,13 +106,13 @@ async fn tasks_that_share_a_session_or_a_mutex_exclude_each_other() -> Result<()
         token = guard.token();
         ensure!(guard.unlock().await?);
     }
-    // A guard is free for the next task when `unlock` returns.
+    // When `unlock` returns, the next task can take the lock.
     ensure!(mutex.try_lock().await?.is_some());
     Ok(())
 }
 
 #[tokio::test]
-async fn two_tasks_of_a_session_use_one_key_again_and_again() -> Result<()> {
+async fn tasks_sharing_a_session_reuse_its_key() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -129,7 +129,7 @@ async fn two_tasks_of_a_session_use_one_key_again_and_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_try_lock_that_fails_costs_one_request_and_writes_nothing() -> Result<()> {
+async fn a_failed_try_lock_reads_once_and_writes_nothing() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
@@ -150,7 +150,7 @@ async fn a_try_lock_that_fails_costs_one_request_and_writes_nothing() -> Result<
 }
 
 #[tokio::test]
-async fn waiters_of_a_session_ask_no_more_often_if_there_are_many_of_them() -> Result<()> {
+async fn many_waiters_share_one_polling_limit() -> Result<()> {
     let etcd = Server::start()?;
     let client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
@@ -164,7 +164,7 @@ async fn waiters_of_a_session_ask_no_more_often_if_there_are_many_of_them() -> R
     }
     until(async || Ok(watchers(&etcd)? >= 200)).await?;
     let (before, begin) = (received(&etcd)?, Instant::now());
-    sleep(Duration::from_secs(5)).await; // a time in which each looks again, if it may
+    sleep(Duration::from_secs(5)).await; // without a limit, every waiter would look in this time
     let (looks, seconds) = (received(&etcd)? - before, begin.elapsed().as_secs_f64());
     ensure!(looks > 0, "nobody looks again");
     ensure!(looks as f64 <= 20.0 * seconds + 1.0, "{looks} looks in {seconds:.1} s");
@@ -172,11 +172,11 @@ async fn waiters_of_a_session_ask_no_more_often_if_there_are_many_of_them() -> R
 }
 
 #[tokio::test]
-async fn a_try_lock_reads_only_what_it_needs() -> Result<()> {
+async fn a_try_lock_does_not_read_the_whole_queue() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
-    // More keys than etcd-client takes in one response.
+    // More keys than etcd-client accepts in one response.
     for part in 0..400 {
         let put = |n: u32| TxnOp::put(format!("{NAME}/{:0100}", part * 100 + n), "", None);
         client.txn(Txn::new().and_then((0..100).map(put).collect::<Vec<_>>())).await?;
@@ -186,7 +186,7 @@ async fn a_try_lock_reads_only_what_it_needs() -> Result<()> {
 }
 
 #[tokio::test]
-async fn ten_times_as_many_names_take_ten_times_as_long() -> Result<()> {
+async fn making_mutexes_takes_linear_time() -> Result<()> {
     let etcd = Server::start()?;
     let session = Session::open(&connect(&etcd).await?, LONG).await?;
     let time = |names: u32| {
@@ -194,7 +194,8 @@ async fn ten_times_as_many_names_take_ten_times_as_long() -> Result<()> {
         let all: Vec<_> = (0..names).map(|n| Mutex::new(&session, format!("lock{n}"))).collect();
         (begin.elapsed(), all.len())
     };
-    // Of three times the shortest: other programs run, too. Neither fits into the processor's cache.
+    // The shortest of three times, because other programs run, too. Neither size fits into the
+    // processor's cache.
     let shortest = |names| (0..3).map(|_| time(names).0).min().unwrap();
     let (few, many) = (shortest(8000), shortest(80_000));
     ensure!(many < 30 * few, "{few:?} for 8000 names, {many:?} for 80000");
@@ -202,7 +203,7 @@ async fn ten_times_as_many_names_take_ten_times_as_long() -> Result<()> {
 }
 
 #[tokio::test]
-async fn gos_mutex_and_etcdctl_lock_take_part_in_the_queue() -> Result<()> {
+async fn gos_mutex_shares_the_queue() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -225,15 +226,15 @@ async fn gos_mutex_and_etcdctl_lock_take_part_in_the_queue() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_key_that_comes_again_behind_us_is_not_waited_for() -> Result<()> {
+async fn a_key_requeued_behind_us_is_ignored() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
     let session = Session::open(&connect_by(&proxy).await?, LONG).await?;
     let go = Go::join(&mut client).await?;
 
-    // Between our joining the queue and our watch, Go's mutex unlocks and locks
-    // again, which it does with the same key.
+    // After we have joined the queue, and before we watch, Go's mutex unlocks and locks again. It
+    // uses the same key, which is now behind ours.
     proxy.lose_responses();
     let waiting = waiter(&Mutex::new(&session, NAME));
     queue_of(&mut client, 2).await?;
@@ -247,10 +248,10 @@ async fn a_key_that_comes_again_behind_us_is_not_waited_for() -> Result<()> {
     Ok(())
 }
 
-// Leaving it.
+// ---- Leaving the queue
 
 #[tokio::test]
-async fn three_hundred_waiters_aborted_at_random_moments_leave_nothing() -> Result<()> {
+async fn waiters_aborted_at_random_leave_nothing() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -259,7 +260,7 @@ async fn three_hundred_waiters_aborted_at_random_moments_leave_nothing() -> Resu
     let mut random = fastrand::Rng::with_seed(1);
     for number in 0..300 {
         if number == 150 {
-            guard = None; // from here on they get the lock
+            guard = None; // from here on, the waiters get the lock
             queue_of(&mut client, 0).await?;
         }
         let waiting = waiter(&mutex);
@@ -268,14 +269,14 @@ async fn three_hundred_waiters_aborted_at_random_moments_leave_nothing() -> Resu
     }
     queue_of(&mut client, 0).await?;
     drop(guard);
-    // Nothing that came late stays either: a new contender gets the lock.
+    // No late request has left a key either, because a new contender gets the lock.
     let other = Session::open(&client, LONG).await?;
     ensure!(timeout(PATIENCE, Mutex::new(&other, NAME).lock()).await??.unlock().await?);
     Ok(())
 }
 
 #[tokio::test]
-async fn attempts_that_were_cut_off_leave_one_mark_that_blocks_nobody() -> Result<()> {
+async fn aborted_attempts_leave_one_harmless_mark() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
@@ -287,7 +288,7 @@ async fn attempts_that_were_cut_off_leave_one_mark_that_blocks_nobody() -> Resul
     }
     for number in 0..10 {
         let mutex = Mutex::new(&session, name(number));
-        ensure!(timeout(PATIENCE, mutex.lock()).await??.unlock().await?); // and all before have left
+        ensure!(timeout(PATIENCE, mutex.lock()).await??.unlock().await?); // the earlier attempts have left by then
     }
     let all = GetOptions::new().with_all_keys().with_keys_only();
     let left = client.get("", Some(all)).await?;
@@ -302,7 +303,7 @@ async fn attempts_that_were_cut_off_leave_one_mark_that_blocks_nobody() -> Resul
 }
 
 #[tokio::test]
-async fn a_guard_that_is_dropped_outside_of_a_runtime_is_given_back() -> Result<()> {
+async fn a_guard_dropped_outside_a_runtime_unlocks() -> Result<()> {
     let etcd = Server::start()?;
     let client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
@@ -314,7 +315,7 @@ async fn a_guard_that_is_dropped_outside_of_a_runtime_is_given_back() -> Result<
 }
 
 #[tokio::test]
-async fn a_dropped_guard_and_a_closed_session_pass_the_lock_on() -> Result<()> {
+async fn dropping_or_closing_passes_the_lock_on() -> Result<()> {
     let etcd = Server::start()?;
     let client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
@@ -331,12 +332,12 @@ async fn a_dropped_guard_and_a_closed_session_pass_the_lock_on() -> Result<()> {
 }
 
 #[tokio::test]
-async fn unlocking_never_frees_the_lock_of_another() -> Result<()> {
+async fn unlock_never_frees_another_holders_lock() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, LONG).await?;
     let guard = Mutex::new(&session, NAME).lock().await?;
-    // The same key, but not the same lock.
+    // The key has the same name, but another owner has created it.
     let key = queue(&mut client).await?.remove(0);
     client.delete(&*key, None).await?;
     client.put(&*key, "", None).await?;

@@ -1,4 +1,4 @@
-//! What a session promises, and what it does when it is lost.
+//! The promises of a session, and what it does when it is lost.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +12,23 @@ use tokio::time::{sleep, timeout};
 use super::support::*;
 
 #[tokio::test]
-async fn a_waiter_whose_lease_is_gone_hears_it_while_it_waits() -> Result<()> {
+async fn a_waiter_without_a_lease_fails_before_its_turn() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, 3 * SHORT).await?);
     let guard = Mutex::new(&s1, NAME).lock().await?;
     let waiting = waiter(&Mutex::new(&s2, NAME));
-    // It watches. At its turn it would look, and see that its key is gone.
+    // The waiter watches now. Only at its turn would it read the queue and miss its key.
     until(async || Ok(watchers(&etcd)? == 1)).await?;
     client.lease_revoke(s2.lease()).await?;
 
-    // The next renewal tells, after a third of the TTL.
+    // The next renewal finds out, after a third of the TTL.
     let error = timeout(2 * SHORT, waiting).await??.err().unwrap();
     assert_eq!(format!("{error:#}"), "cannot lock /my-lock/: the session is lost");
     ensure!(!s2.is_alive());
     ensure!(guard.unlock().await?);
 
-    // Go's `Orphan`; a session that is dropped does the same.
+    // Ending the session without revoking its lease, as with Go's `Orphan`.
     let guard = Mutex::new(&s1, NAME).lock().await?;
     let s3 = Session::open(&client, SHORT).await?;
     let waiting = waiter(&Mutex::new(&s3, NAME));
@@ -40,7 +40,7 @@ async fn a_waiter_whose_lease_is_gone_hears_it_while_it_waits() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_guard_keeps_its_session_and_nothing_else_does() -> Result<()> {
+async fn a_guard_keeps_its_session_a_mutex_does_not() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let acquire = async |client: &Client| {
@@ -51,7 +51,7 @@ async fn a_guard_keeps_its_session_and_nothing_else_does() -> Result<()> {
     ensure!(timeout(2 * SHORT, guard.lost()).await.is_err(), "it is lost");
     ensure!(owns(&mut client, &guard).await?);
     ensure!(guard.unlock().await?);
-    // Nothing renews the lease any more.
+    // Nothing renews the lease now.
     until(async || Ok(client.leases().await?.leases().is_empty())).await?;
 
     let ends: [fn(Session); 2] = [drop, |session| assert_ne!(session.orphan(), 0)];
@@ -71,7 +71,7 @@ async fn a_guard_keeps_its_session_and_nothing_else_does() -> Result<()> {
 }
 
 #[tokio::test]
-async fn orphan_and_a_close_that_is_cut_off_end_the_session_of_a_guard() -> Result<()> {
+async fn orphan_and_aborted_close_end_a_guards_session() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
@@ -86,14 +86,14 @@ async fn orphan_and_a_close_that_is_cut_off_end_the_session_of_a_guard() -> Resu
             ensure!(timeout(SHORT / 10, session.close()).await.is_err());
         }
         timeout(SHORT / 10, guard.lost()).await?;
-        queue_of(&mut client, 0).await?; // the lease has run out
+        queue_of(&mut client, 0).await?; // waits until the lease has expired
         proxy.mend();
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_waiter_whose_key_is_gone_does_not_get_the_lock() -> Result<()> {
+async fn a_waiter_without_its_key_gets_no_lock() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let (s1, s2) = (Session::open(&client, LONG).await?, Session::open(&client, LONG).await?);
@@ -108,7 +108,7 @@ async fn a_waiter_whose_key_is_gone_does_not_get_the_lock() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_session_lives_beyond_its_ttl_and_is_lost_within_it() -> Result<()> {
+async fn a_session_outlives_its_ttl_until_etcd_is_frozen() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let session = Session::open(&client, SHORT).await?;
@@ -123,7 +123,7 @@ async fn a_session_lives_beyond_its_ttl_and_is_lost_within_it() -> Result<()> {
     let took = begin.elapsed();
     ensure!(took < session.ttl() + Duration::from_secs(1), "{took:?}");
     drop(frozen);
-    // etcd may know the lease still, but a lost session stays lost.
+    // etcd may still have the lease, but a lost session stays lost.
     queue_of(&mut client, 0).await?;
     ensure!(!session.is_alive());
     ensure!(!guard.unlock().await?);
@@ -131,7 +131,7 @@ async fn a_session_lives_beyond_its_ttl_and_is_lost_within_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_session_outlives_the_token_of_its_user() -> Result<()> {
+async fn a_session_outlives_its_users_token() -> Result<()> {
     let mut etcd = Server::start()?;
     etcd_server::add_users(&mut connect(&etcd).await?).await?;
     let anna = ConnectOptions::new().with_user("anna", "secret").with_auto_token_refresh(true);
@@ -139,8 +139,9 @@ async fn a_session_outlives_the_token_of_its_user() -> Result<()> {
     let session = Session::open(&client, 3 * SHORT).await?;
     let before = written_to_disk(&etcd)?;
     let guard = Mutex::new(&session, NAME).lock().await?;
-    // etcd keeps its tokens in memory. After a crash it does again what it had not written yet,
-    // also the login. The holder is busy and asks nothing of etcd.
+    // etcd keeps login tokens in memory. After a crash it replays what it had not yet written to
+    // its database, even a login, so wait until it has written. The holder sends nothing after
+    // that.
     until(async || Ok(written_to_disk(&etcd)? > before)).await?;
     etcd.restart()?;
     ensure!(timeout(session.ttl(), session.lost()).await.is_err(), "it was not renewed");
@@ -149,7 +150,7 @@ async fn a_session_outlives_the_token_of_its_user() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_renewal_whose_response_is_late_does_not_bring_the_session_back() -> Result<()> {
+async fn a_late_renewal_does_not_revive_a_session() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect(&etcd).await?;
     let proxy = Proxy::to(etcd.address())?;
@@ -158,7 +159,7 @@ async fn a_renewal_whose_response_is_late_does_not_bring_the_session_back() -> R
     while session.is_alive() {
         sleep(Duration::from_millis(1)).await;
     }
-    // etcd has had each renewal, and would go on; the last of them is still waited for.
+    // etcd got every renewal, so it still has the lease. Now the late responses arrive.
     proxy.mend();
     ensure!(client.lease_time_to_live(session.lease(), None).await?.ttl() >= 0, "-1: it is gone");
     sleep(SHORT / 4).await;
@@ -167,7 +168,7 @@ async fn a_renewal_whose_response_is_late_does_not_bring_the_session_back() -> R
 }
 
 #[test]
-fn an_unlock_ends_if_the_runtime_of_the_session_stands_still() -> Result<()> {
+fn unlock_fails_if_the_sessions_runtime_is_blocked() -> Result<()> {
     let still = runtime::Builder::new_current_thread().enable_all().build()?;
     let running = runtime::Builder::new_current_thread().enable_all().build()?;
     let etcd = Server::start()?;
@@ -181,8 +182,8 @@ fn an_unlock_ends_if_the_runtime_of_the_session_stands_still() -> Result<()> {
 }
 
 #[test]
-fn what_a_holder_writes_after_a_long_pause_is_refused_if_the_lock_is_checked() -> Result<()> {
-    // A runtime that nobody drives stands still as a stopped process does.
+fn a_paused_holders_late_write_is_refused() -> Result<()> {
+    // A runtime outside of `block_on` is like a process that is frozen.
     let pausing = runtime::Builder::new_current_thread().enable_all().build()?;
     let running = runtime::Builder::new_current_thread().enable_all().build()?;
     let etcd = Server::start()?;
@@ -203,10 +204,10 @@ fn what_a_holder_writes_after_a_long_pause_is_refused_if_the_lock_is_checked() -
 
     pausing.block_on(async {
         ensure!(!session.is_alive(), "known without waiting for anything");
-        // etcd accepts a plain write, whoever has the lock.
+        // etcd accepts a plain write from everybody.
         client.put("plain", "late", None).await?;
         ensure!(!owns(&mut client, &guard).await?);
-        // A resource that remembers the largest token it has seen.
+        // A resource that remembers the largest token would refuse ours.
         let seen = next.token();
         ensure!(guard.token() < seen, "would be refused");
         ensure!(!guard.unlock().await?);

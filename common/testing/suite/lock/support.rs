@@ -1,4 +1,4 @@
-//! What the tests of the lock share.
+//! Helpers for the tests of the lock.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -17,13 +17,13 @@ use tokio::time::sleep;
 
 pub const NAME: &str = "/my-lock/";
 
-/// The TTL of a session that must not be lost: no test takes that long.
+/// The TTL of sessions that must not be lost: no test takes that long.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// The shortest TTL that etcd grants, for sessions that shall be lost.
+/// The TTL of sessions that a test wants to lose: the shortest that etcd grants.
 pub const SHORT: Duration = Duration::from_secs(2);
 
-/// What happens at all happens sooner than this.
+/// How long a test waits for anything before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub async fn connect(etcd: &Server) -> Result<Client> {
@@ -36,19 +36,19 @@ pub async fn connect_by(proxy: &Proxy) -> Result<Client> {
     Ok(Client::connect([proxy.address().to_string()], None).await?)
 }
 
-/// A task that waits for the lock.
+/// Starts a task that waits for the lock.
 pub fn waiter(mutex: &Mutex) -> JoinHandle<Result<Guard>> {
     let mutex = mutex.clone();
     tokio::spawn(async move { mutex.lock().await })
 }
 
-/// Whether etcd carries out what demands that the lock is ours.
+/// Returns whether etcd carries out a transaction on the condition that the lock is ours.
 pub async fn owns(client: &mut Client, guard: &Guard) -> Result<bool> {
     let put = TxnOp::put("guarded", "", None);
     Ok(client.txn(Txn::new().when([guard.is_owner()]).and_then([put])).await?.succeeded())
 }
 
-/// The keys in the queue, oldest first.
+/// Returns the keys in the queue, oldest first.
 pub async fn queue(client: &mut Client) -> Result<Vec<String>> {
     let oldest_first = GetOptions::new().with_sort(SortTarget::Create, SortOrder::Ascend);
     let found = client.get(format!("{NAME}/"), Some(oldest_first.with_prefix())).await?;
@@ -62,12 +62,12 @@ pub async fn queue_of(client: &mut Client, length: usize) -> Result<()> {
 pub async fn until(mut condition: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let begin = Instant::now();
     loop {
-        // Also before the first look: a task that was just spawned runs meanwhile.
+        // Sleep before the first check, too, so that a task that was just spawned can run.
         sleep(Duration::from_millis(5)).await;
         if condition().await? {
             return Ok(());
         }
-        ensure!(begin.elapsed() < PATIENCE, "waited in vain");
+        ensure!(begin.elapsed() < PATIENCE, "nothing happened within {PATIENCE:?}");
     }
 }
 
@@ -75,7 +75,7 @@ pub async fn revision(client: &mut Client) -> Result<i64> {
     Ok(client.get("nothing", None).await?.header().unwrap().revision())
 }
 
-/// The keys of the queue that were changed after this revision.
+/// Returns the keys of the queue that were changed after revision `begin`.
 pub async fn keys_since(client: &mut Client, begin: i64) -> Result<Vec<String>> {
     let end = revision(client).await?;
     let past = WatchOptions::new().with_prefix().with_start_revision(begin + 1);
@@ -91,21 +91,21 @@ pub async fn keys_since(client: &mut Client, begin: i64) -> Result<Vec<String>> 
     Ok(keys.into_iter().collect())
 }
 
-/// How many requests for transactions, reads and watches etcd has got.
+/// Returns how many transactions etcd has received.
 pub fn received(etcd: &Server) -> Result<i64> {
     etcd_server::metric(etcd.address(), |line| {
         line.starts_with("grpc_server_msg_received_total{") && line.contains("\"Txn\"")
     })
 }
 
-/// How many transactions etcd is through with.
+/// Returns how many transactions etcd has finished.
 pub fn carried_out(etcd: &Server) -> Result<i64> {
     etcd_server::metric(etcd.address(), |line| {
         line.starts_with("grpc_server_handled_total{") && line.contains("\"Txn\"")
     })
 }
 
-/// How often etcd has written to its database.
+/// Returns how often etcd has written to its database.
 pub fn written_to_disk(etcd: &Server) -> Result<i64> {
     let commits = "etcd_disk_backend_commit_duration_seconds_count";
     etcd_server::metric(etcd.address(), |line| line.starts_with(commits))
@@ -125,8 +125,8 @@ pub fn watchers_at(etcd: SocketAddr) -> Result<i64> {
     etcd_server::metric(etcd, |line| line.starts_with("etcd_debugging_mvcc_watcher_total "))
 }
 
-/// What Go's `concurrency.Mutex`, and with it `etcdctl lock`, does in etcd: its key
-/// is the name, a slash, and the lease in hexadecimal.
+/// The requests of Go's `concurrency.Mutex`, which `etcdctl lock` uses, too. Its key is the name, a
+/// slash, and the lease in hexadecimal.
 pub struct Go(i64);
 
 impl Go {
