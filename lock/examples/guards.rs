@@ -1,13 +1,13 @@
-//! Shows that a lock only makes conflicts rare, and that the resource has to check the token on
-//! reads and writes to exclude them.
+//! Shows that a lock only makes conflicts rare. To rule them out, the resource has to check the
+//! token on every read and write.
 //!
 //! ```text
 //! cargo run -p lock --example guards
 //! ```
 //!
 //! Two holders of a lock read a number and write the number plus one. The first holder is frozen
-//! between its read and its write, for longer than its lease lives. So the second one gets the
-//! lock. Four resources go through this, each with another protection.
+//! between its read and its write until its lease has expired, so the second one gets the lock.
+//! Four resources go through this, each with a different protection.
 
 use std::io::{Write, stdout};
 use std::thread::sleep;
@@ -23,12 +23,12 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 const TTL: Duration = Duration::from_secs(2);
-/// So that the picture shows what comes first.
+/// The time between two events, so that the picture shows their order.
 const PAUSE: Duration = Duration::from_millis(200);
 
 const WAITS: Symbol = Symbol('─', '-', "waits for the lock");
-const HAS: Symbol = Symbol('█', '#', "has the lock, and has read");
-const FROZEN: Symbol = Symbol('▒', '%', "the same, frozen");
+const HAS: Symbol = Symbol('█', '#', "has the lock and has read");
+const FROZEN: Symbol = Symbol('▒', '%', "is frozen");
 const WRITES: Symbol = Symbol('W', 'W', "writes");
 
 fn main() -> Result<()> {
@@ -38,24 +38,24 @@ fn main() -> Result<()> {
         Resource::new("no protection", ""),
         Resource::new("token on writes", "w"),
         Resource::new("token on reads and writes", "rw"),
-        Resource::new("etcd transaction", ""), // etcd itself refuses
+        Resource::new("etcd transaction", ""), // checked by etcd itself
     ];
     let one = Builder::new_current_thread().enable_all().build()?;
     let two = Builder::new_current_thread().enable_all().build()?;
 
     let timeline = Timeline::default();
     timeline.note("first", WAITS);
-    let mut first = one.block_on(Holder::enter(&etcd, &mut resources))?;
+    let mut first = one.block_on(Holder::acquire_and_read(&etcd, &mut resources))?;
     timeline.note("first", HAS);
     timeline.note("first", FROZEN);
-    // The first holder and its renewals run on runtime `one`. This runtime now stands still until
-    // the next `block_on`, like a process that is paused.
+    // The first holder and its renewals run on runtime `one`, which is now frozen until the next
+    // `block_on`, like a process that was stopped.
 
     timeline.note("second", WAITS);
-    let mut second = two.block_on(Holder::enter(&etcd, &mut resources))?;
+    let mut second = two.block_on(Holder::acquire_and_read(&etcd, &mut resources))?;
     timeline.note("second", HAS);
 
-    // Nothing has told the first that its lease ran out.
+    // The first holder doesn't know that its lease has expired.
     sleep(PAUSE);
     timeline.mark("first", WRITES);
     timeline.note("first", NOTHING);
@@ -76,18 +76,22 @@ fn main() -> Result<()> {
         }
         counts.push((resource.updates, lost));
     }
-    // Of two updates, one must be lost or refused.
-    let staged = counts == [(2, 1), (2, 1), (1, 0), (1, 0)];
-    ensure!(staged, "not what was to be shown: was the first frozen?");
+    // One of the two updates is either lost or refused.
+    let expected = counts == [(2, 1), (2, 1), (1, 0), (1, 0)];
+    ensure!(
+        expected,
+        "cannot show lost updates: the first holder was not frozen long enough; run this again"
+    );
     Ok(())
 }
 
-/// A number, how it is protected, and how many updates it has accepted.
+/// A number with a protection, and how many updates it has accepted.
 #[derive(Default)]
 struct Resource {
     protection: &'static str,
+    /// The accesses that need a token: `r` and `w`.
     checks: &'static str,
-    newest: i64,
+    largest: i64,
     number: u64,
     updates: u64,
 }
@@ -98,40 +102,42 @@ impl Resource {
     }
 
     fn read(&mut self, token: i64) -> Option<u64> {
-        self.admits('r', token).then_some(self.number)
+        self.allows('r', token).then_some(self.number)
     }
 
     fn write(&mut self, token: i64, number: u64) {
-        if self.admits('w', token) {
+        if self.allows('w', token) {
             self.number = number;
             self.updates += 1;
         }
     }
 
-    /// Returns whether the access is allowed. A checked access needs the largest token so far.
-    fn admits(&mut self, access: char, token: i64) -> bool {
+    /// Returns whether an access with this token is allowed. A checked access needs the largest
+    /// token so far.
+    fn allows(&mut self, access: char, token: i64) -> bool {
         if !self.checks.contains(access) {
             return true;
         }
-        self.newest = self.newest.max(token);
-        token == self.newest
+        self.largest = self.largest.max(token);
+        token == self.largest
     }
 }
 
 struct Holder {
     client: Client,
-    guard: Guard, // it keeps the session
+    guard: Guard, // keeps the session alive
     read: Vec<u64>,
 }
 
 impl Holder {
     /// Connects, takes the lock and reads all numbers.
-    async fn enter(etcd: &Server, resources: &mut [Resource; 4]) -> Result<Holder> {
+    async fn acquire_and_read(etcd: &Server, resources: &mut [Resource; 4]) -> Result<Holder> {
         let mut client = Client::connect([etcd.address().to_string()], None).await?;
         let session = Session::open(&client, TTL).await?;
         let mutex = Mutex::new(&session, "guards");
-        let turn = timeout(5 * TTL, mutex.lock()).await;
-        let guard = turn.context("the lock does not pass on: is its holder frozen?")??;
+        let acquired = timeout(5 * TTL, mutex.lock()).await;
+        let guard = acquired
+            .context("cannot take the lock: the first holder still has it; run this again")??;
 
         let read = resources.iter_mut().map(|r| r.read(guard.token()));
         let mut read = read.collect::<Option<Vec<_>>>().context("a read was refused")?;

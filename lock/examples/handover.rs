@@ -1,5 +1,5 @@
 //! Measures how fast a lock passes from one contender to the next, with our mutex and with etcd's
-//! Lock RPC. The RPC does the same as Go's `concurrency.Mutex`.
+//! Lock RPC, which does the same as Go's `concurrency.Mutex`.
 //!
 //! ```text
 //! cargo run --release -p lock --example handover
@@ -24,10 +24,10 @@ use tokio::time::sleep;
 /// The number of contenders, and for how many milliseconds each of them keeps the lock.
 const SETTINGS: [(usize, u64); 5] = [(2, 0), (8, 0), (32, 0), (2, 5), (2, 20)];
 
-/// For how many milliseconds one contender keeps the lock while another one begins to wait.
+/// For how many milliseconds a contender keeps the lock while another contender starts to wait.
 const HOLDS: [u64; 2] = [5, 20];
 
-/// Both locks get rounds in turn, so that other work of the machine disturbs both.
+/// The two locks take turns, so that other work on the machine disturbs both.
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_millis(2500);
 
@@ -71,8 +71,8 @@ async fn main() -> Result<()> {
     for hold in HOLDS {
         let (rpc, ours) = (Score::default(), Score::default());
         for _ in 0..ROUNDS {
-            meet(&etcd, Kind::Rpc, hold, &rpc).await?;
-            meet(&etcd, Kind::Ours, hold, &ours).await?;
+            measure_out_of_step(&etcd, Kind::Rpc, hold, &rpc).await?;
+            measure_out_of_step(&etcd, Kind::Ours, hold, &ours).await?;
         }
         writeln!(stdout(), "one keeps it {hold} ms")?;
         let mut times = Vec::new();
@@ -89,10 +89,10 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Measures one retry_if_slow, with two contenders that take turns to begin. They pause, because contenders
-/// that ask again at once fall in step with the 100 ms of etcd, and every second wait of the RPC is
-/// then a short one.
-async fn meet(etcd: &Server, kind: Kind, hold: u64, score: &Score) -> Result<()> {
+/// Measures one round with two contenders that take turns to begin. They pause between two locks.
+/// Contenders that ask again at once fall in step with the 100 ms of etcd, and then every second
+/// wait of the RPC is a short one.
+async fn measure_out_of_step(etcd: &Server, kind: Kind, hold: u64, score: &Score) -> Result<()> {
     let sleep_up_to = |limit| sleep(Duration::from_micros(fastrand::u64(..limit * 1000)));
     let mut contenders = Vec::new();
     for _ in 0..2 {
@@ -106,7 +106,7 @@ async fn meet(etcd: &Server, kind: Kind, hold: u64, score: &Score) -> Result<()>
         let [(first, session), (second, other)] = &contenders[..] else { break };
         let acquired = first.lock(session.lease()).await?;
         let ask = async {
-            sleep_up_to(hold - 2).await; // so it is in the queue before the unlock
+            sleep_up_to(hold - 2).await; // the unlock comes at least 2 ms later
             let acquired = second.lock(other.lease()).await?;
             anyhow::Ok((Instant::now(), acquired))
         };
@@ -211,7 +211,7 @@ impl Lock {
     }
 }
 
-/// What the contenders have measured.
+/// The measurements of all contenders.
 #[derive(Clone, Default)]
 struct Score(Arc<Shared<Entries>>);
 
@@ -236,7 +236,7 @@ struct Entries {
 
 impl Entries {
     fn acquired(&mut self, number: usize) -> Result<()> {
-        ensure!(self.holder.is_none(), "two hold the lock");
+        ensure!(self.holder.is_none(), "two contenders hold the lock");
         self.holder = Some(number);
         if let Some((before, at)) = self.released
             && before != number
@@ -263,7 +263,7 @@ impl Entries {
     }
 
     /// Returns the median, the mean and the 99th percentile of the hand-overs, in milliseconds. The
-    /// median says little if some contenders wait for the 100 ms of etcd and others do not.
+    /// median says little if only some contenders have to wait for the 100 ms of etcd.
     fn handover(&self) -> [f64; 3] {
         let count = self.handovers.len();
         let at = |percent| self.handovers.get(count * percent / 100).copied().unwrap_or_default();
@@ -288,7 +288,7 @@ impl fmt::Display for Entries {
     }
 }
 
-/// What etcd has counted: messages from clients, messages to watchers, and writes.
+/// Three counters of etcd: messages from clients, messages to watchers, and revisions.
 #[derive(Default)]
 struct Counters([f64; 3]);
 

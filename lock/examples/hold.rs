@@ -15,11 +15,10 @@ use lock::{Mutex, Session};
 use tokio::signal::ctrl_c;
 use tokio::time::sleep;
 
-/// The same as in the chapter: if this program is killed, the lock is free half a second after this
-/// time at the latest.
+/// If this program is killed, its lock is free after this time, or half a second later.
 const TTL: Duration = Duration::from_secs(5);
 
-/// Between two looks at the queue.
+/// How often to check how many contenders wait.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,10 +31,10 @@ async fn main() -> Result<()> {
         pressed = ctrl_c() => pressed.context("cannot wait for Ctrl-C"),
         ended = hold(client, &session) => ended,
     };
-    // Revokes the lease, and so releases the lock: the next one need not wait for the TTL.
+    // Closing revokes the lease, so that a waiter gets the lock at once and not after the TTL.
     tokio::select! {
         closed = session.close() => result.and(closed),
-        _ = ctrl_c() => bail!("interrupted"), // again
+        _ = ctrl_c() => bail!("interrupted"), // the second Ctrl-C
     }
 }
 
@@ -57,7 +56,7 @@ async fn hold(mut client: Client, session: &Session) -> Result<()> {
         let get = client.get("/my-lock//", Some(below));
         ensure!(session.is_alive(), "the session is lost");
         let Ok(queue) = within(REQUEST_TIMEOUT, get).await else {
-            continue; // while the session lives, etcd may come back
+            continue; // etcd may come back while the session lives
         };
         let first = queue.kvs().iter().map(|kv| kv.create_revision()).min();
         ensure!(first == Some(guard.token()), "the lock is lost");

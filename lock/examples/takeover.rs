@@ -1,11 +1,11 @@
-//! Measures how long a waiter waits for the lock when its holder unlocks, is killed or is frozen,
+//! Measures how long a waiter waits for the lock when the holder unlocks, is killed or is frozen,
 //! and when the leader of etcd is killed.
 //!
 //! ```text
 //! cargo run -p lock --example takeover
 //! ```
 //!
-//! It starts a cluster of three members. The holder is a process of its own.
+//! It starts a cluster of three members, and the holder as a process of its own.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
@@ -28,19 +28,16 @@ async fn main() -> Result<()> {
     }
     no_argument(include_str!("takeover.rs"));
     let mut cluster = Cluster::start()?;
-    writeln!(
-        stdout(),
-        "3 members, TTL {TTL:?}                    the next one has the lock after"
-    )?;
+    writeln!(stdout(), "3 members, TTL {TTL:?}                    a waiter has the lock after")?;
 
     let (mut holder, waiter) = compete(&cluster).await?;
     let begin = Instant::now();
-    holder.tell("unlock")?;
+    holder.send("unlock")?;
     row("the holder unlocks", begin, waiter).await?;
 
     let (mut holder, waiter) = compete(&cluster).await?;
     let begin = Instant::now();
-    holder.tell("close")?;
+    holder.send("close")?;
     row("the holder closes its session", begin, waiter).await?;
 
     let (mut holder, waiter) = compete(&cluster).await?;
@@ -53,8 +50,8 @@ async fn main() -> Result<()> {
     let frozen = freeze(holder.process.id())?;
     row("the holder is frozen", begin, waiter).await?;
     drop(frozen);
-    holder.tell("alive?")?;
-    writeln!(stdout(), "  thawed, it says it is alive: {}", holder.line()?)?;
+    holder.send("alive?")?;
+    writeln!(stdout(), "  after that, the holder says that it is alive: {}", holder.line()?)?;
 
     let (mut holder, waiter) = compete(&cluster).await?;
     let begin = Instant::now();
@@ -76,7 +73,7 @@ async fn main() -> Result<()> {
         begin.elapsed()
     )?;
     sleep((2 * TTL).saturating_sub(begin.elapsed())).await;
-    holder.tell("alive?")?;
+    holder.send("alive?")?;
     let has_lock = holder.line()? == "true" && !waiter.is_finished();
     writeln!(stdout(), "  after two TTLs the holder still has the lock: {has_lock}")?;
     Ok(())
@@ -96,7 +93,7 @@ async fn compete(cluster: &Cluster) -> Result<(Holder, Waiter)> {
         if queue.is_ok_and(|queue| queue.count() == 2) {
             return Ok((holder, waiter));
         }
-        ensure!(!waiter.is_finished(), "the waiter did not wait");
+        ensure!(!waiter.is_finished(), "the waiter got the lock at once");
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -111,7 +108,7 @@ async fn row(what: &str, begin: Instant, waiter: Waiter) -> Result<()> {
     session.close().await
 }
 
-/// Puts a key, and retries until etcd accepts it.
+/// Puts a key, and tries again until etcd accepts it.
 async fn write(cluster: &Cluster) -> Result<()> {
     let mut client = client(cluster).await?;
     for _ in 0..1000 {
@@ -120,7 +117,7 @@ async fn write(cluster: &Cluster) -> Result<()> {
         }
         sleep(Duration::from_millis(10)).await;
     }
-    bail!("etcd accepts no write")
+    bail!("etcd accepted no write in 1000 attempts")
 }
 
 async fn client(cluster: &Cluster) -> Result<Client> {
@@ -128,10 +125,10 @@ async fn client(cluster: &Cluster) -> Result<Client> {
     connect_to(endpoints).await
 }
 
-/// The process that has the lock, and carries out our orders.
+/// The process that holds the lock and carries out our orders.
 struct Holder {
     process: Child,
-    answers: BufReader<ChildStdout>,
+    replies: BufReader<ChildStdout>,
 }
 
 impl Holder {
@@ -142,32 +139,32 @@ impl Holder {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let answers = BufReader::new(process.stdout.take().context("no stdout")?);
-        let mut holder = Holder { process, answers };
-        ensure!(holder.line()? == "locked", "the holder does not get the lock");
+        let replies = BufReader::new(process.stdout.take().context("no stdout")?);
+        let mut holder = Holder { process, replies };
+        ensure!(holder.line()? == "locked", "the holder did not get the lock");
         Ok(holder)
     }
 
-    fn tell(&mut self, what: &str) -> Result<()> {
+    fn send(&mut self, order: &str) -> Result<()> {
         let input = self.process.stdin.as_mut().context("no stdin")?;
-        Ok(writeln!(input, "{what}")?)
+        Ok(writeln!(input, "{order}")?)
     }
 
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
-        self.answers.read_line(&mut line)?;
+        self.replies.read_line(&mut line)?;
         Ok(line.trim_end().to_owned())
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        let _ = self.process.kill(); // it may have ended before
+        let _ = self.process.kill(); // fails if the process has ended
         let _ = self.process.wait();
     }
 }
 
-/// Runs the holder's process: takes the lock, and then carries out the orders from stdin.
+/// The holder's process: takes the lock, then carries out the orders from stdin.
 async fn hold() -> Result<()> {
     let session = Session::open(&connect().await?, TTL).await?;
     let guard = Mutex::new(&session, "takeover").lock().await?;
@@ -178,7 +175,7 @@ async fn hold() -> Result<()> {
             Some("unlock") => return guard.unlock().await.map(drop),
             Some("close") => return session.close().await,
             Some("alive?") => writeln!(stdout(), "{}", session.is_alive())?,
-            _ => return Ok(()), // the program that gives the orders has ended
+            _ => return Ok(()), // the main program has ended
         }
     }
 }
