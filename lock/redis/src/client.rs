@@ -8,16 +8,16 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Value};
 use tokio::time::sleep;
 
-use crate::LOOK;
+use crate::POLL_INTERVAL;
 
-/// How long a redis may take to connect or to answer a command, and a lock to be free that must be.
+/// How long to wait for a connection, for a reply, or for a lock that must become free.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// What `redis-cli` shows if there is no value, or `SET NX` has set nothing.
+/// The reply if there is no value, or if `SET NX` has set nothing.
 pub const NIL: &str = "(nil)";
 
-/// Whose commands are printed as one would type them into `redis-cli`, and whose answers as that
-/// shows them.
+/// A client that prints its commands as you would type them into `redis-cli`, and the replies as
+/// `redis-cli` shows them.
 pub struct Client {
     name: &'static str,
     address: SocketAddr,
@@ -36,57 +36,64 @@ impl Client {
         Ok(Client { name, address, connection })
     }
 
-    /// Sends a command, and returns the answer. Prints nothing.
+    /// Sends a command and returns the reply. Prints nothing.
     ///
     /// # Errors
     ///
-    /// The redis is gone, or does not answer within [`LIMIT`]. What it refuses is an answer.
+    /// The redis is gone, or it doesn't reply within [`LIMIT`]. A refusal is a reply.
     pub async fn ask(&mut self, typed: &str) -> Result<String> {
         let mut command = Cmd::new();
         command.arg(words(typed));
         match command.query_async(&mut self.connection).await {
-            Ok(value) => Ok(shown(&value)),
+            Ok(value) => Ok(display(&value)),
             Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
                 let code = error.code().unwrap_or_default();
                 Ok(format!("(error) {code} {}", error.detail().unwrap_or_default()))
             }
             Err(error) => {
-                bail!("redis at {} has ended, or does not answer {typed:?}: {error}", self.address)
+                bail!(
+                    "redis at {} has ended, or does not reply to {typed:?}: {error}",
+                    self.address
+                )
             }
         }
     }
 
-    /// Sends a command, and prints it with the answer. This must be the expected one.
-    pub async fn hears(&mut self, typed: &str, expected: &str) -> Result<()> {
-        let answer = self.ask(typed).await?;
-        say!("  {}> {typed}   {answer}", self.name)?;
-        ensure!(answer == expected, "not what was to be shown, which is {expected}");
+    /// Sends a command, and prints it with the reply. Fails if that isn't the expected reply.
+    pub async fn expect_reply(&mut self, typed: &str, expected: &str) -> Result<()> {
+        let reply = self.ask(typed).await?;
+        say!("  {}> {typed}   {reply}", self.name)?;
+        ensure!(reply == expected, "unexpected reply: the lab expected {expected}");
         Ok(())
     }
 
-    /// Sends a `SET NX` again and again until it sets the key. Returns how long that took, and prints it.
-    pub async fn waits_for(&mut self, set: &str) -> Result<Duration> {
+    /// Sends a `SET NX` again and again until it sets the key. Returns how long that took.
+    pub async fn wait_for_lock(&mut self, set: &str) -> Result<Duration> {
         let begin = Instant::now();
         while self.ask(set).await? == NIL {
-            ensure!(begin.elapsed() < LIMIT, "{} waits for {LIMIT:?}", self.name);
-            sleep(LOOK).await;
+            ensure!(
+                begin.elapsed() < LIMIT,
+                "unexpected: {} has no lock after {LIMIT:?}",
+                self.name
+            );
+            sleep(POLL_INTERVAL).await;
         }
         Ok(begin.elapsed())
     }
 
-    /// Sends a `SET NX` again and again for so long. It must never set the key.
-    pub async fn waits_in_vain(&mut self, set: &str, time: Duration) -> Result<()> {
+    /// Sends a `SET NX` again and again for this time. Fails if it sets the key.
+    pub async fn expect_no_lock_for(&mut self, set: &str, time: Duration) -> Result<()> {
         let begin = Instant::now();
         while begin.elapsed() < time {
-            ensure!(self.ask(set).await? == NIL, "not what was to be shown: the lock is free");
-            sleep(LOOK).await;
+            ensure!(self.ask(set).await? == NIL, "unexpected: the lock is free");
+            sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
 }
 
-/// Returns the command that deletes the lock if it is the client's, as redis's documentation has it: nobody
-/// comes between the two.
+/// Returns the command that deletes the lock if its value is `name`, as in redis's documentation.
+/// It is a script, so that no other client can change the lock between the check and the deletion.
 pub fn unlock(name: &str) -> String {
     format!(
         "EVAL \"return redis.call('GET',KEYS[1])==ARGV[1] and redis.call('DEL',KEYS[1]) or 0\" \
@@ -94,7 +101,7 @@ pub fn unlock(name: &str) -> String {
     )
 }
 
-/// Returns the words of a command. What stands in quotation marks is one word.
+/// Returns the words of a command. Text in quotation marks is one word.
 fn words(typed: &str) -> Vec<&str> {
     let mut words = Vec::new();
     for (index, part) in typed.split('"').enumerate() {
@@ -106,15 +113,15 @@ fn words(typed: &str) -> Vec<&str> {
     words
 }
 
-/// Returns an answer as `redis-cli` shows it on a terminal.
-fn shown(answer: &Value) -> String {
-    match answer {
+/// Returns a reply as `redis-cli` shows it on a terminal.
+fn display(reply: &Value) -> String {
+    match reply {
         Value::Nil => NIL.to_owned(),
         Value::Okay => "OK".to_owned(),
         Value::Int(number) => format!("(integer) {number}"),
         Value::BulkString(bytes) => format!("\"{}\"", String::from_utf8_lossy(bytes)),
         Value::Array(values) => {
-            let lines = values.iter().zip(1..).map(|(v, n)| format!("{n}) {}", shown(v)));
+            let lines = values.iter().zip(1..).map(|(v, n)| format!("{n}) {}", display(v)));
             lines.collect::<Vec<_>>().join(" ")
         }
         other => format!("{other:?}"),

@@ -1,4 +1,4 @@
-//! One who locks and unlocks, in each of the ways that are compared.
+//! A contender that locks and unlocks, in each of the ways that the lab compares.
 
 use std::time::Duration;
 
@@ -24,15 +24,15 @@ const TTL: Duration = Duration::from_secs(30);
 pub enum Kind {
     /// Asks redis again after 10 ms.
     Often,
-    /// Asks redis again after a random time of at most 200 ms, as Redlock's libraries do by default.
+    /// Asks redis again after a random time of up to 200 ms, the default of Redlock libraries.
     AtRandom,
-    /// As `AtRandom`, and then waits until the replica has the lock.
+    /// Like `AtRandom`, and then waits until the replica has the lock.
     Replica,
-    /// Asks redis again when the one who unlocks publishes that.
-    Told,
-    /// Waits in a list of redis for the one token.
+    /// Asks redis again when the holder publishes that it has unlocked.
+    Subscribed,
+    /// Waits for the only token in a list of redis.
     Token,
-    /// Asks five redis, again after a random time of at most 200 ms.
+    /// Asks five redis servers, and again after a random time of up to 200 ms.
     Redlock,
     /// Waits in the queue of the chapter's mutex.
     Etcd,
@@ -47,7 +47,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Starts so many redis, with these lines in their `redis.conf`.
+    /// Starts this number of redis servers, with these lines in their `redis.conf`.
     pub async fn redis(
         name: &'static str,
         kind: Kind,
@@ -68,20 +68,21 @@ impl Setting {
         Ok(setting)
     }
 
-    /// Starts an etcd with so many members.
+    /// Starts an etcd with this number of members.
     pub async fn etcd(name: &'static str, members: usize) -> Result<Setting> {
         let etcd = scale::start(members).await?.members;
         Ok(Setting { name, kind: Kind::Etcd, redis: Vec::new(), etcd })
     }
 
-    /// Returns what all servers together have been asked so far.
+    /// Returns how many requests all servers together have received.
     pub async fn requests(&self) -> Result<i64> {
         let mut sum = 0;
         for redis in &self.redis {
             let stats = redis.client("").await?.ask("INFO stats").await?;
-            // Not its count of commands, which has those in scripts, too. One read is one request here.
+            // Redis also counts the commands inside scripts, so count reads: here, a request is
+            // one.
             let line = stats.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
-            sum += line.context("redis does not count its reads")?.trim().parse::<i64>()?;
+            sum += line.context("cannot count requests: INFO has no total_reads_processed; use redis 6.2 or later")?.trim().parse::<i64>()?;
         }
         for member in &self.etcd {
             sum += metric(member.address(), |line| {
@@ -92,14 +93,14 @@ impl Setting {
     }
 }
 
-/// One who wants the lock of a [`Setting`].
+/// A contender for the lock of a [`Setting`].
 pub struct Contender {
     kind: Kind,
     lock: Lock,
 }
 
 enum Lock {
-    Redis { client: Client, name: String, news: Option<News> },
+    Redis { client: Client, name: String, unlocks: Option<Unlocks> },
     Redlock(LockManager, Option<rslock::Lock>),
     Etcd(Session, Option<Guard>),
 }
@@ -114,11 +115,11 @@ impl Contender {
             Kind::Redlock => Lock::Redlock(manager(&addresses(&setting.redis))?, None),
             kind => {
                 let redis = &setting.redis[0];
-                let news = match kind {
-                    Kind::Told => Some(subscribe(redis).await?),
+                let unlocks = match kind {
+                    Kind::Subscribed => Some(subscribe(redis).await?),
                     _ => None,
                 };
-                Lock::Redis { client: redis.client("").await?, name: format!("c{number}"), news }
+                Lock::Redis { client: redis.client("").await?, name: format!("c{number}"), unlocks }
             }
         };
         Ok(Contender { kind: setting.kind, lock })
@@ -128,25 +129,28 @@ impl Contender {
     pub async fn lock(&mut self) -> Result<()> {
         match &mut self.lock {
             Lock::Redis { client, .. } if self.kind == Kind::Token => {
-                ensure!(client.ask("BLPOP queue 5").await? != NIL, "the token is gone");
+                ensure!(client.ask("BLPOP queue 5").await? != NIL, "unexpected: the token is gone");
             }
-            Lock::Redis { client, name, news } => {
+            Lock::Redis { client, name, unlocks } => {
                 let set = format!("SET lock {name} NX PX {}", TTL.as_millis());
                 loop {
-                    // What was published before does not count.
-                    while news.as_mut().is_some_and(|(_, news)| news.try_recv().is_ok()) {}
+                    // Forget unlocks that were published before this request.
+                    while unlocks.as_mut().is_some_and(|(_, u)| u.try_recv().is_ok()) {}
                     if client.ask(&set).await? != NIL {
                         break;
                     }
-                    match (self.kind, &mut *news) {
-                        // The lock may also expire, which nobody publishes.
-                        (Kind::Told, Some((_, news))) => drop(timeout(TTL, news.recv()).await),
+                    match (self.kind, &mut *unlocks) {
+                        // The limit is for a lock that expires: that publishes nothing.
+                        (Kind::Subscribed, Some((_, u))) => drop(timeout(TTL, u.recv()).await),
                         (Kind::Often, _) => sleep(Duration::from_millis(10)).await,
                         _ => sleep(at_random()).await,
                     }
                 }
                 if self.kind == Kind::Replica {
-                    ensure!(client.ask("WAIT 1 1000").await? == "(integer) 1", "no replica has it");
+                    ensure!(
+                        client.ask("WAIT 1 1000").await? == "(integer) 1",
+                        "unexpected: no replica has the lock"
+                    );
                 }
             }
             Lock::Redlock(manager, lock) => loop {
@@ -167,17 +171,20 @@ impl Contender {
                 client.ask("RPUSH queue token").await?;
             }
             Lock::Redis { client, name, .. } => {
-                ensure!(client.ask(&unlock(name)).await? == "(integer) 1", "the lock was lost");
-                if self.kind == Kind::Told {
+                ensure!(
+                    client.ask(&unlock(name)).await? == "(integer) 1",
+                    "unexpected: the lock was lost"
+                );
+                if self.kind == Kind::Subscribed {
                     client.ask("PUBLISH free now").await?;
                 }
             }
             Lock::Redlock(manager, lock) => {
-                manager.unlock(&lock.take().context("there is no lock")?).await;
+                manager.unlock(&lock.take().context("cannot unlock: there is no lock")?).await;
             }
             Lock::Etcd(_, guard) => match guard.take() {
-                Some(guard) => ensure!(guard.unlock().await?, "the lock was lost"),
-                None => bail!("there is no lock"),
+                Some(guard) => ensure!(guard.unlock().await?, "unexpected: the lock was lost"),
+                None => bail!("cannot unlock: there is no lock"),
             },
         }
         Ok(())
@@ -195,11 +202,11 @@ fn at_random() -> Duration {
     Duration::from_micros(fastrand::u64(..200_000))
 }
 
-/// What is published on a channel, as long as the connection is kept.
-type News = (MultiplexedConnection, UnboundedReceiver<PushInfo>);
+/// The unlocks published on a channel. They arrive as long as the connection is kept.
+type Unlocks = (MultiplexedConnection, UnboundedReceiver<PushInfo>);
 
-/// Subscribes to the channel `free`.
-async fn subscribe(redis: &Redis) -> Result<News> {
+/// Subscribes to the channel `free`, on which holders publish that they have unlocked.
+async fn subscribe(redis: &Redis) -> Result<Unlocks> {
     let (sender, receiver) = unbounded_channel();
     let config = AsyncConnectionConfig::new().set_push_sender(sender);
     let client = redis::Client::open(format!("redis://{}/?protocol=resp3", redis.address))?;

@@ -1,6 +1,6 @@
-//! The Go tutorial ends with a comparison of locks on redis and on etcd. This lab tries its sentences
-//! on a real redis and a real etcd. It starts servers of its own, and needs `redis-server` or
-//! `valkey-server` on the PATH, or its path in REDIS.
+//! Tries the sentences of the Go tutorial about locks on redis and on etcd, with a real redis and a
+//! real etcd. The lab starts its own servers. It needs `redis-server` or `valkey-server` on the
+//! PATH, or its path in REDIS.
 //!
 //! ```text
 //! cargo run -p redis-lab
@@ -8,7 +8,7 @@
 //! cargo run --release -p redis-lab -- FIGURES
 //! ```
 //!
-//! PART is deadlock, expiry, sentinel, member, redlock or scale; without it, all of them are tried.
+//! PART is deadlock, expiry, sentinel, member, redlock or scale; without it, the lab tries all six.
 //! FIGURES is speed, waiting or rates.
 
 macro_rules! say {
@@ -38,8 +38,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use common::argument;
 
-/// How often something is looked at that has to come.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often to check whether something has happened.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -68,26 +68,26 @@ async fn show(part: &str) -> Result<()> {
         "speed" => speed::show().await,
         "waiting" => waiting::show().await,
         "rates" => rates::show().await,
-        _ => bail!("there is no part {part:?}; --help names them"),
+        _ => bail!("cannot run {part:?}: there is no such part; see --help"),
     }
 }
 
-/// Prints a sentence of the tutorial.
+/// Prints a sentence that a part tries.
 fn sentence(text: &str) -> Result<()> {
     say!("\n\"{text}\"")
 }
 
-/// Prints a line. It is an error if nobody reads it.
+/// Prints a line. Unlike `println!`, returns an error if the output is closed.
 fn print(line: Arguments) -> Result<()> {
     Ok(writeln!(stdout(), "{line}")?)
 }
 
-/// Returns the time as the lab prints it.
+/// Returns a time as the lab prints it.
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// Returns what half of them are below, and what 99 % of them are below, in milliseconds.
+/// Returns the median and the 99th percentile, in milliseconds.
 fn percentiles(times: &mut [Duration]) -> [f64; 2] {
     times.sort();
     let at = |percent| times.get(times.len() * percent / 100).copied().unwrap_or_default();

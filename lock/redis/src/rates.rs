@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use crate::scale::start;
 use crate::{percentiles, sentence};
 
-/// So many clients, spread over all members, ask at the same time.
+/// The number of clients, spread over all members.
 const CLIENTS: usize = 16;
 
-/// The clusters take turns, so that what else the machine does disturbs all of them.
+/// The clusters take turns, so that other work on the machine disturbs all of them.
 const ROUNDS: u32 = 3;
 const ROUND: Duration = Duration::from_millis(400);
 
@@ -22,7 +22,7 @@ const ROUND: Duration = Duration::from_millis(400);
 enum Request {
     Put,
     Get,
-    /// A get that the member answers by itself.
+    /// A get that the member serves without asking the others, so it may be stale.
     Stale,
 }
 
@@ -50,11 +50,11 @@ pub async fn show() -> Result<()> {
         say!("{line}")?;
     }
     let [[alone, ..], _, [five, ..]] = &times;
-    ensure!(rate(five) < rate(alone), "not what was to be shown: five members write faster");
+    ensure!(rate(five) < rate(alone), "unexpected: five members write faster than one");
     say!("false for writes: more members only survive more failures")
 }
 
-/// Returns how long each request has taken.
+/// Sends requests for one round. Returns how long each of them has taken.
 async fn load(cluster: &Cluster, request: Request) -> Result<Vec<Duration>> {
     let mut tasks = JoinSet::new();
     for number in 0..CLIENTS {

@@ -9,25 +9,25 @@ use tokio::time::sleep;
 
 use crate::client::{Client, LIMIT};
 use crate::server::Redis;
-use crate::{LOOK, seconds, sentence};
+use crate::{POLL_INTERVAL, seconds, sentence};
 
-const HOLDS: Symbol = Symbol('█', '#', "believes to hold the lock");
+const HOLDS: Symbol = Symbol('█', '#', "thinks it has the lock");
 const WITHOUT: Symbol = Symbol('·', '.', "has no lock");
-const TOLD: Symbol = Symbol('0', '0', "could know: WAIT says 0");
-const WRITES: Symbol = Symbol('─', '-', "takes writes");
-const CUT: Symbol = Symbol('▒', '%', "the same, cut off");
+const WAIT_SAID_ZERO: Symbol = Symbol('0', '0', "could know better: WAIT says 0");
+const WRITES: Symbol = Symbol('─', '-', "accepts writes");
+const CUT: Symbol = Symbol('▒', '%', "accepts writes, cut off");
 const REFUSES: Symbol = Symbol('╳', 'x', "refuses writes");
 
-/// So that the picture shows the end.
-const SHOWN: Duration = Duration::from_millis(500);
+/// How long the picture goes on after the last event.
+const PICTURE_TAIL: Duration = Duration::from_millis(500);
 
-/// What redis's documentation names against writes that are lost.
-const CAREFUL: &str = "min-replicas-to-write 1\nmin-replicas-max-lag 2";
+/// The settings that redis's documentation recommends against lost writes.
+const MIN_REPLICAS: &str = "min-replicas-to-write 1\nmin-replicas-max-lag 2";
 
 pub async fn show() -> Result<()> {
     sentence("redis: highly available by replication and sentinel")?;
-    let primary = Redis::start(CAREFUL).await?;
-    // The replica and the sentinels reach the primary through this. Client a is at the primary's side.
+    let primary = Redis::start(MIN_REPLICAS).await?;
+    // The replica and the sentinels reach the primary through this proxy. Client a doesn't need it.
     let network = Proxy::to(primary.address)?;
     let replica = Redis::replica_of(network.address()).await?;
     let mut sentinels = Vec::new();
@@ -35,13 +35,13 @@ pub async fn show() -> Result<()> {
         sentinels.push(Redis::sentinel(network.address()).await?);
     }
     for sentinel in &sentinels {
-        sentinel.until("slaves=1,sentinels=3").await?; // they look for each other every 2 s
+        sentinel.wait_for_info("slaves=1,sentinels=3").await?; // sentinels discover each other every 2 s
     }
-    say!("  a primary, a replica, three sentinels; a server is down after 1 s for them")?;
-    say!("  the primary has {}", CAREFUL.replace('\n', ", "))?;
+    say!("  a primary, a replica, three sentinels, which call a server down after 1 s")?;
+    say!("  the primary has {}", MIN_REPLICAS.replace('\n', ", "))?;
     let mut a = primary.client("a").await?;
-    a.hears("INCR token", "(integer) 1").await?;
-    a.hears("WAIT 1 1000", "(integer) 1").await?; // so many replicas have it
+    a.expect_reply("INCR token", "(integer) 1").await?;
+    a.expect_reply("WAIT 1 1000", "(integer) 1").await?; // one replica has it
 
     let timeline = Timeline::default();
     timeline.note("a", WITHOUT);
@@ -50,22 +50,25 @@ pub async fn show() -> Result<()> {
     network.cut();
     timeline.note("old primary", CUT);
     let cut = Instant::now();
-    say!("  the network is cut, between the primary and a on one side, and all others")?;
+    say!("  the network is cut: the primary and a on one side, all others on the other")?;
     say!("  a locks, unlocks and locks again, and draws a token each time")?;
-    a.hears("SET lock a NX PX 60000", "OK").await?;
-    a.hears("INCR token", "(integer) 2").await?;
-    a.hears("DEL lock", "(integer) 1").await?;
-    a.hears("SET lock a NX PX 60000", "OK").await?;
+    a.expect_reply("SET lock a NX PX 60000", "OK").await?;
+    a.expect_reply("INCR token", "(integer) 2").await?;
+    a.expect_reply("DEL lock", "(integer) 1").await?;
+    a.expect_reply("SET lock a NX PX 60000", "OK").await?;
     timeline.note("a", HOLDS);
-    a.hears("INCR token", "(integer) 3").await?;
-    a.hears("WAIT 1 300", "(integer) 0").await?;
-    timeline.mark("a", TOLD);
+    a.expect_reply("INCR token", "(integer) 3").await?;
+    a.expect_reply("WAIT 1 300", "(integer) 0").await?;
+    timeline.mark("a", WAIT_SAID_ZERO);
 
     let mut probe = primary.client("a").await?;
     let refusal = async {
         while !probe.ask("SET other a").await?.starts_with("(error) NOREPLICAS") {
-            ensure!(cut.elapsed() < LIMIT, "the primary takes writes for {LIMIT:?}");
-            sleep(LOOK).await;
+            ensure!(
+                cut.elapsed() < LIMIT,
+                "unexpected: the old primary still accepts writes after {LIMIT:?}"
+            );
+            sleep(POLL_INTERVAL).await;
         }
         timeline.note("old primary", REFUSES);
         Ok(cut.elapsed())
@@ -74,22 +77,25 @@ pub async fn show() -> Result<()> {
         let mut sentinel = sentinels[0].client("").await?;
         let new = format!("1) \"127.0.0.1\" 2) \"{}\"", replica.address.port());
         while sentinel.ask("SENTINEL GET-MASTER-ADDR-BY-NAME lock").await? != new {
-            ensure!(cut.elapsed() < 2 * LIMIT, "no failover within {:?}", 2 * LIMIT);
-            sleep(LOOK).await;
+            ensure!(cut.elapsed() < 2 * LIMIT, "unexpected: no failover within {:?}", 2 * LIMIT);
+            sleep(POLL_INTERVAL).await;
         }
         timeline.note("new primary", WRITES);
-        say!("  after {} the sentinels name the replica", seconds(cut.elapsed()))?;
+        say!(
+            "  after {} the sentinels have made the replica the new primary",
+            seconds(cut.elapsed())
+        )?;
         let mut b = Client::connect("b", replica.address).await?;
-        b.hears("SET lock b NX PX 60000", "OK").await?;
+        b.expect_reply("SET lock b NX PX 60000", "OK").await?;
         timeline.note("b", HOLDS);
-        b.hears("INCR token", "(integer) 2").await?;
-        a.hears("GET lock", "\"a\"").await
+        b.expect_reply("INCR token", "(integer) 2").await?;
+        a.expect_reply("GET lock", "\"a\"").await
     };
     let (refused, ()) = tokio::try_join!(refusal, failover)?;
     say!("  the old primary refuses writes after {}", seconds(refused))?;
-    sleep(SHOWN).await;
+    sleep(PICTURE_TAIL).await;
     say!("{timeline}")?;
     say!(
-        "only if you mean the server: the lock has two holders, and the later one has the smaller token",
+        "only if it means the server: the lock has two holders, and the later one has the smaller token",
     )
 }

@@ -8,12 +8,12 @@ use crate::contender::{Contender, Kind, Setting};
 use crate::server::ON_DISK;
 use crate::{percentiles, sentence};
 
-/// The settings take turns, so that what else the machine does disturbs all of them.
+/// The settings take turns, so that other work on the machine disturbs all of them.
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_millis(400);
 
 pub async fn show() -> Result<()> {
-    sentence("redis: fast, as it works in memory")?;
+    sentence("redis: fast, because it works in memory")?;
     let each_second = "appendonly yes\nappendfsync everysec";
     let settings = [
         Setting::redis("redis, nothing on disk", Kind::AtRandom, 1, "").await?,
@@ -46,6 +46,6 @@ pub async fn show() -> Result<()> {
         say!("  {:<28}   {rate:>10.0}   {p50:>7.2}   {p99:>7.2}", setting.name)?;
     }
     let [memory, .., etcd, _] = times.each_mut().map(|times| percentiles(times)[0]);
-    ensure!(memory < etcd, "not what was to be shown: redis is slower");
+    ensure!(memory < etcd, "unexpected: redis is slower than etcd");
     say!("true")
 }

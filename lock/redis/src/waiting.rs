@@ -1,4 +1,4 @@
-//! How a lock passes on when eight want it.
+//! How a lock passes on among eight contenders.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -15,15 +15,15 @@ use crate::{percentiles, sentence};
 
 const CONTENDERS: usize = 8;
 
-/// How long each keeps the lock, and what it then does without: else it takes the lock again before
-/// anybody asks.
+/// How long each contender keeps the lock, and how long it pauses after that. Without the pause it
+/// would take the lock again before anybody else could ask.
 const HOLD: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
 const CONTEST: Duration = Duration::from_millis(2500);
 
 pub async fn show() -> Result<()> {
-    sentence("(not in the tutorial) redis: who waits for a lock gets it in turn")?;
+    sentence("(not in the tutorial) redis: clients that wait for a lock get it in turn")?;
     say!(
         "  eight clients, each keeps it 5 ms     locks  hand-over, ms  longest  fairness  requests",
     )?;
@@ -33,7 +33,7 @@ pub async fn show() -> Result<()> {
     for setting in [
         Setting::redis("redis, asked every 10 ms", Kind::Often, 1, "").await?,
         Setting::redis("redis, asked after 0 to 200 ms", Kind::AtRandom, 1, "").await?,
-        Setting::redis("redis, told by PUBLISH", Kind::Told, 1, "").await?,
+        Setting::redis("redis, with PUBLISH", Kind::Subscribed, 1, "").await?,
         Setting::redis("redis, a token in a list", Kind::Token, 1, "").await?,
         Setting::redis("Redlock, asked after 0 to 200 ms", Kind::Redlock, 5, "").await?,
         Setting::etcd("etcd, our queue", 1).await?,
@@ -41,19 +41,19 @@ pub async fn show() -> Result<()> {
         let score = contest(&setting).await?;
         say!("  {:<32} {}", setting.name, score.line())?;
         let in_turn = setting.kind != Kind::Token || score.fairness() > 0.7;
-        ensure!(in_turn, "not what was to be shown: the list is not fair");
+        ensure!(in_turn, "unexpected: the list is not fair");
     }
     let redis = Redis::start("").await?;
     let (mut a, mut b) = (redis.client("a").await?, redis.client("b").await?);
-    a.hears("RPUSH queue token", "(integer) 1").await?;
-    a.hears("BLPOP queue 1", "1) \"queue\" 2) \"token\"").await?;
+    a.expect_reply("RPUSH queue token", "(integer) 1").await?;
+    a.expect_reply("BLPOP queue 1", "1) \"queue\" 2) \"token\"").await?;
     drop(a);
     say!("  a is gone")?;
-    b.hears("BLPOP queue 1", NIL).await?;
+    b.expect_reply("BLPOP queue 1", NIL).await?;
     say!("only from a list, and a holder that dies takes its token with it")
 }
 
-/// Lets the contenders compete. Each has a thread of its own, so that it does not depend on this program
+/// Lets the contenders compete. Each has a thread of its own, so that this program has no say in
 /// who asks first.
 async fn contest(setting: &Setting) -> Result<Score> {
     let before = setting.requests().await?;
@@ -95,15 +95,15 @@ fn open(score: &Mutex<Score>) -> MutexGuard<'_, Score> {
     score.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the contenders note.
+/// The measurements of all contenders.
 #[derive(Default)]
 struct Score {
     holder: Option<usize>,
-    /// Who gave the lock back last, and when it began to.
+    /// The contender that unlocked last, and when it began to unlock.
     released: Option<(usize, Instant)>,
-    /// How often each contender got it.
+    /// How often each contender got the lock.
     turns: [u32; CONTENDERS],
-    /// From just before an unlock until another contender has the lock.
+    /// The times from just before an unlock until another contender has the lock.
     handovers: Vec<Duration>,
     longest: Duration,
     requests: f64,
@@ -111,7 +111,7 @@ struct Score {
 
 impl Score {
     fn acquired(&mut self, number: usize, asked: Instant) -> Result<()> {
-        ensure!(self.holder.is_none(), "two hold the lock");
+        ensure!(self.holder.is_none(), "unexpected: two contenders hold the lock");
         self.holder = Some(number);
         if let Some((before, at)) = self.released
             && before != number
@@ -128,7 +128,7 @@ impl Score {
         self.released = Some((number, Instant::now()));
     }
 
-    /// Returns the turns of who had fewest, divided by the turns of who had most.
+    /// Returns the smallest number of turns divided by the largest: 1 is fair.
     fn fairness(&self) -> f64 {
         let (least, most) = (self.turns.iter().min(), self.turns.iter().max());
         least.zip(most).map_or(0.0, |(&a, &b)| f64::from(a) / f64::from(b))

@@ -1,4 +1,4 @@
-//! The lab as its page shows it, and what it says when its redis is missing or fails.
+//! The lab as its page shows it, and its errors when a redis is missing or fails.
 #![cfg(unix)] // the servers in these tests are shell scripts, and the signals are Unix's
 
 use std::env;
@@ -62,7 +62,7 @@ fn a_missing_or_old_redis_is_one_error() -> Result<()> {
         ),
         ("/nonexistent", "Error: cannot start /nonexistent, which REDIS names: No such file"),
         (&*old, " is redis 4.0.9; this lab needs redis 6.2 or later, or any valkey"),
-        (&*other, " is no redis: its --version says \"nginx version: 1.2.3\""),
+        (&*other, " is not a redis: its --version prints \"nginx version: 1.2.3\""),
         (&*ends, " has ended: no sentinel here"),
     ] {
         let mut lab = lab("sentinel");
@@ -86,9 +86,9 @@ fn a_killed_redis_is_one_error_and_leaves_nothing() -> Result<()> {
     while !lab.line()?.context("it has ended")?.contains("WAIT 1 1000") {}
     signal("KILL", servers.started()?[0])?; // the primary
     let (printed, status) = lab.end()?;
-    let error = printed.last().context("it says nothing")?;
+    let error = printed.last().context("it prints nothing")?;
     let expected = error.starts_with("Error: redis at 127.0.0.1:")
-        && error.contains(" has ended, or does not answer \"");
+        && error.contains(" has ended, or does not reply to \"");
     ensure!(status.code() == Some(1) && expected, "{status}: {printed:#?}");
     servers.nothing_is_left()
 }
@@ -108,7 +108,7 @@ fn a_killed_lab_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-/// The redis that a lab starts, which note their process ids.
+/// The servers that a lab starts, which write down their process ids.
 struct Servers {
     redis: String,
     folder: TempDir,
@@ -155,7 +155,7 @@ fn lab(part: &str) -> Command {
     command
 }
 
-/// Returns the redis of this machine. Without one a test is skipped, which is an error if `NO_SKIP` is set.
+/// Returns the redis of this machine. Without one, the tests are skipped; with `NO_SKIP` they fail.
 fn redis() -> Result<Option<String>> {
     let names = ["redis-server", "valkey-server"].map(str::to_owned);
     let named = env::var("REDIS").ok().filter(|path| !path.is_empty());
@@ -166,7 +166,7 @@ fn redis() -> Result<Option<String>> {
     let found = named.into_iter().chain(names).find(works);
     if found.is_none() {
         ensure!(env::var_os("NO_SKIP").is_none(), "there is no redis-server and no valkey-server");
-        // Not by a macro, whose lines are shown of failed tests only.
+        // Not with a macro, whose output is shown only if the test fails.
         writeln!(stderr(), "\n*** SKIPPED: there is no redis-server and no valkey-server ***\n")?;
     }
     Ok(found)
@@ -181,8 +181,8 @@ fn script(folder: &Path, text: &str) -> Result<String> {
     path.into_os_string().into_string().ok().context("the path is not UTF-8")
 }
 
-/// Returns the lines without what differs from run to run and from server to server, as the page says: the
-/// version, the numbers with a point, the lengths in pictures, and the commands of newer servers.
+/// Returns the lines without the differences that the page names: the version, the numbers with a
+/// decimal point, the lengths in pictures, and the commands of newer servers.
 fn as_on_page(text: &str) -> String {
     let lines = text.lines().skip(1).filter(|l| !l.contains("> DELEX") && !l.contains("> DELIFEQ"));
     lines.map(|line| without_figures(&without_times(line)) + "\n").collect()
