@@ -45,11 +45,11 @@ async fn compete(mut client: Client, s1: &Session, s2: &Session) -> Result<()> {
     }
     writeln!(stdout(), "s2 is waiting")?;
 
-    ensure!(guard.unlock().await?, "s1 lost the lock before it let go");
+    ensure!(guard.unlock().await?, "s1 lost the lock before it unlocked");
     writeln!(stdout(), "released lock for s1")?;
 
     let guard = waiter.await??;
     writeln!(stdout(), "acquired lock for s2")?;
-    ensure!(guard.unlock().await?, "s2 lost the lock before it let go");
+    ensure!(guard.unlock().await?, "s2 lost the lock before it unlocked");
     Ok(())
 }
