@@ -52,6 +52,8 @@ use lock::{Guard, Session};
 use testing::PATIENCE;
 use tokio::time::{sleep, timeout};
 
+use super::support::seed;
+
 /// How long the next update may take: 2 s, the TTL, the election timeout that a new leader adds to
 /// every lease, and the half second after which etcd looks for expired leases.
 const UPDATE_LIMIT: Duration = Duration::from_secs(4);
@@ -71,17 +73,14 @@ const COUNTER: &str = "counter";
 
 #[tokio::test]
 async fn no_update_is_lost_and_no_token_repeated() -> Result<()> {
-    let seed = match env::var("TORTURE_SEED") {
-        Ok(seed) => seed.parse().context("TORTURE_SEED is not a number")?,
-        Err(_) => fastrand::u64(..1_000_000),
-    };
+    let seed = seed("TORTURE_SEED")?.unwrap_or_else(|| fastrand::u64(..1_000_000));
     torture(seed).await
 }
 
 #[tokio::test]
 #[ignore = "takes half an hour"]
 async fn torture_with_a_hundred_seeds() -> Result<()> {
-    for seed in 1..=100 {
+    for seed in seed("TORTURE_SEED")?.unwrap_or(1)..=100 {
         torture(seed).await.with_context(|| format!("seed {seed}"))?;
     }
     Ok(())

@@ -11,7 +11,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::env;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -25,17 +24,14 @@ use super::support::*;
 
 #[tokio::test]
 async fn holders_exclude_each_other_and_leave_no_key() -> Result<()> {
-    let seed = match env::var("LATE_SEED") {
-        Ok(seed) => seed.parse().context("LATE_SEED is not a number")?,
-        Err(_) => fastrand::u64(..1_000_000),
-    };
+    let seed = seed("LATE_SEED")?.unwrap_or_else(|| fastrand::u64(..1_000_000));
     run(seed, 30).await
 }
 
 #[tokio::test]
 #[ignore = "takes 20 minutes"]
 async fn torture_by_late_requests() -> Result<()> {
-    for seed in 1..=100 {
+    for seed in seed("LATE_SEED")?.unwrap_or(1)..=100 {
         run(seed, 50).await.with_context(|| format!("seed {seed}"))?;
     }
     Ok(())

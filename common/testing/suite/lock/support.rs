@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::env;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use etcd_client::{
     Client, Compare, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp,
     WatchOptions,
@@ -57,6 +58,14 @@ pub async fn queue(client: &mut Client) -> Result<Vec<String>> {
 
 pub async fn queue_of(client: &mut Client, length: usize) -> Result<()> {
     until(async || Ok(queue(client).await?.len() == length)).await
+}
+
+/// Returns the number in this variable, if there is one: the seed with which to begin.
+pub fn seed(variable: &str) -> Result<Option<u64>> {
+    match env::var(variable) {
+        Ok(seed) => Ok(Some(seed.parse().with_context(|| format!("{variable} isn't a number"))?)),
+        Err(_) => Ok(None),
+    }
 }
 
 pub async fn until(mut condition: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
