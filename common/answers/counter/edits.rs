@@ -1,62 +1,69 @@
-//! Answers that are one edit away from another one.
+//! Answers that are a small edit away from another answer.
 
+// The solution gets the counter, and puts the next number on condition that the `mod_revision` of
+// the counter is still the same. If it isn't, the solution tries again.
 edits::edits! {
     "solution.rs";
 
-    // Right: nobody has changed it since this response, of whatever key the newest revision is.
+    // Compares with the revision of the store at the get. Any later put of the counter has a newer
+    // one, no matter which key had changed last.
     right_since: { mod_revision(key, CompareOp::Equal, kv.mod_revision()) } => {
         mod_revision(key, CompareOp::Less, found.header().context("no header")?.revision() + 1)
     };
-    // Right, because the number only grows. One that also shrinks can be the old one again.
+    // Compares the number itself. That is right because this number only grows: it can't change
+    // and then change back.
     right_value: { mod_revision(key, CompareOp::Equal, kv.mod_revision()) }
         => { value(key, CompareOp::Equal, kv.value()) };
 
-    // The store's revision, which changes with each key.
-    wrong_store: { kv.mod_revision() } => { found.header().context("no header")?.revision() };
-    // How often the key was put, in place of when.
+    // Compares with the revision of the store. As soon as another key has changed, that is never
+    // the counter's.
+    wrong_store_revision: { kv.mod_revision() }
+        => { found.header().context("no header")?.revision() };
+    // Compares the counter's revision with its version, which counts the puts of this key.
     wrong_version: { kv.mod_revision() } => { kv.version() };
-    // The revision of the key's first put, which no later put changes.
-    wrong_first: { mod_revision(key, CompareOp::Equal, kv.mod_revision()) }
+    // Compares the revision of the counter's first put, which no later put changes.
+    wrong_create_revision: { mod_revision(key, CompareOp::Equal, kv.mod_revision()) }
         => { create_revision(key, CompareOp::Equal, kv.create_revision()) };
-    // Also true after a later put.
-    wrong_later: { CompareOp::Equal, kv.mod_revision() }
+    // Asks for the same revision or a newer one. That is still true after another client's put.
+    wrong_greater: { CompareOp::Equal, kv.mod_revision() }
         => { CompareOp::Greater, kv.mod_revision() - 1 };
-    // The number is from one moment, and its revision from another.
-    wrong_twice: { let more = } => {
+    // Gets twice, and takes the number from the first get, but the revision from the second one.
+    wrong_two_gets: { let more = } => {
         let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
         let kv = found.kvs().first().context("there is no counter")?;
         let more =
     };
-    // To be late is taken for an error.
-    wrong_refused: { if response.succeeded() }
+    // Returns an error when another client was faster, instead of trying again.
+    wrong_late_is_error: { if response.succeeded() }
         => { anyhow::ensure!(response.succeeded(), "another client was faster"); if true };
-    // It tries three times, and says nothing if that was not enough.
-    wrong_three: { loop } => { let mut tries = 0; loop },
+    // Stops trying after three attempts, and returns `Ok` even if all of them have failed.
+    wrong_three_tries: { loop } => { let mut tries = 0; loop },
         { if response.succeeded() } => { tries += 1; if response.succeeded() || tries == 3 };
-    // Ten times are enough for eight clients, but there are others.
-    wrong_ten: { loop } => { let mut tries = 0; loop },
+    // Stops after ten attempts. Among eight clients that is enough, but other programs write, too.
+    wrong_ten_tries: { loop } => { let mut tries = 0; loop },
         { if response.succeeded() } => { tries += 1; if response.succeeded() || tries == 10 };
-    // What is no number is taken for 0.
-    wrong_zero: { parse()? } => { parse().unwrap_or(0) };
-    // No response is taken for: nothing was put.
-    wrong_again: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+    // Treats a value that isn't a number as 0, and overwrites it.
+    wrong_text_is_zero: { parse()? } => { parse().unwrap_or(0) };
+    // Assumes that nothing was put if no response came, and tries again.
+    wrong_blind_retry: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => { let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else { continue }; };
-    // The end of the connection is.
-    wrong_lost: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+    // Assumes that nothing was put if the connection was lost, and tries again.
+    wrong_lost_connection: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => {
             let response = match within(REQUEST_TIMEOUT, client.txn(put)).await {
                 Err(error) if error.to_string().starts_with("connection lost") => continue,
                 response => response?,
             };
         };
-    // Nothing was read, so nothing is put, and nothing is said.
-    wrong_unread: { let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?; }
+    // Returns `Ok` when the get has failed, although nothing was put.
+    wrong_ignores_get_error: { let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?; }
         => { let Ok(found) = within(REQUEST_TIMEOUT, client.get(key, None)).await else { return Ok(()) }; };
-    // An error is taken for: it was put.
-    wrong_silent: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+    // Returns `Ok` when the transaction has failed, although the request may never have arrived.
+    wrong_ignores_txn_error: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => { let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else { return Ok(()) }; };
-    // No response: looks, and takes what another program has added for its own.
-    wrong_mine: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+    // Without a response, gets the counter and returns `Ok` if it has the number that it wanted to
+    // put. Another program may have put that number.
+    wrong_number_is_mine: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => {
             let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else {
                 let now = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
@@ -66,8 +73,9 @@ edits::edits! {
             };
         },
         { TxnOp::put(key, more, None) } => { TxnOp::put(key, more.clone(), None) };
-    // No response: looks, and tries again if the counter is what it was. The put may still come.
-    wrong_look: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+    // Without a response, gets the counter and tries again if it hasn't changed. The first put may
+    // still be on its way.
+    wrong_look_then_retry: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => {
             let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put)).await else {
                 let now = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
@@ -76,22 +84,25 @@ edits::edits! {
                 continue;
             };
         };
-    // No response: the same once more. If that is refused, it takes the first time for done.
-    wrong_same: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+    // Without a response, sends the same transaction once more and returns `Ok`, even if the
+    // comparison is false then. It assumes that its own first put has changed the counter, but
+    // that may have been another program's.
+    wrong_resend: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
         => {
             let Ok(response) = within(REQUEST_TIMEOUT, client.txn(put.clone())).await else {
                 within(REQUEST_TIMEOUT, client.txn(put)).await?;
                 return Ok(());
             };
         };
-    // No limit: a lost response is waited for for ever.
-    wrong_patient: { within(REQUEST_TIMEOUT, client.txn(put)).await } => { client.txn(put).await };
+    // Has no time limit, so it waits forever for a response that was lost.
+    wrong_no_limit: { within(REQUEST_TIMEOUT, client.txn(put)).await } => { client.txn(put).await };
 }
 
+// The mistake gets the counter, and puts the next number without a condition.
 edits::edits! {
     "mistake.rs";
 
-    // The lock is etcd's own, but a program that writes without it is not stopped.
+    // Takes one of etcd's locks first. A program that writes without taking the lock isn't stopped.
     wrong_lock: { let found = } => {
         let lock = client.lock(format!("{key}/lock"), None).await?;
         let found =
@@ -99,11 +110,13 @@ edits::edits! {
         { Ok(()) } => { client.unlock(lock.key()).await?; Ok(()) };
 }
 
+// This answer reads the counter in the same transaction if the comparison is false.
 edits::edits! {
     "right_else.rs";
 
-    // Gets first. Of what it gets after a refusal it takes the revision of the store.
-    wrong_else: { let (mut number, mut revision) = (0i64, 0); } => {
+    // After a false comparison, goes on with the revision of the store instead of the counter's.
+    // (It starts with a get, which is fine.)
+    wrong_else_revision: { let (mut number, mut revision) = (0i64, 0); } => {
             let found = within(REQUEST_TIMEOUT, client.get(key, None)).await.context("get failed")?;
             let kv = found.kvs().first().context("there is no counter")?;
             let (mut number, mut revision): (i64, i64) = (kv.value_str()?.parse()?, kv.mod_revision());

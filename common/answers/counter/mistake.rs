@@ -1,6 +1,16 @@
-//! Exercise: many clients count with one key of etcd. `add` adds 1 to the number in `key`. But
-//! most of what the clients add is lost. Repair it: nothing may be lost, and nothing added twice,
-//! however many clients add at the same time. This is the only file to edit.
+//! Exercise: eight clients share one counter, a key with a number in it. Each client calls `add`,
+//! which adds 1, but most of the additions get lost. In the end they should all be in the counter.
+//! Fix `add` so that:
+//!
+//! - it adds 1 exactly once, and undoes nothing that others have added;
+//! - it tries again for as long as others are faster: being late isn't an error;
+//! - it needs at most 20 requests while nobody else adds, even if other keys change;
+//! - it returns `Ok` only after etcd has confirmed the addition;
+//! - if a request or its response gets lost, it returns within 5 s, with an error if it can't know
+//!   whether it has added;
+//! - if the value isn't a number, it returns an error and leaves the value as it is.
+//!
+//! This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p put-get --example counter            tries this file

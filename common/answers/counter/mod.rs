@@ -6,8 +6,8 @@ mod experiment;
 mod mistake;
 mod right_else;
 mod solution;
+mod wrong_ignores_succeeded;
 mod wrong_mutex;
-mod wrong_once;
 mod wrong_spawn;
 
 use edits::*;
@@ -15,41 +15,41 @@ use edits::*;
 use crate::Answer;
 
 pub(crate) fn answers() -> Vec<Answer> {
-    let right = "held: nothing was lost, and nothing was added twice";
-    let mine = "broken: the request was lost, and another program added 1: add says that it has added 1, \
-                and it has not";
-    let lost = "broken: 8 clients added 400, the counter says 50 (350 updates lost)";
-    let overtaken = "broken: another program added 10 and you added 1, the counter says 1";
-    let in_vain = "broken: 20 requests have not added 1, and nobody else has written the counter, only \
-                   other keys";
+    let held = "held: nothing was lost, and nothing was added twice";
+    let lost = "broken: 8 clients added 400, the counter says 50 (350 additions lost)";
+    let others_lost = "broken: another program added 10, you added 1, the counter says 1";
+    let never =
+        "broken: after 20 requests add had not added 1, although only other keys had changed";
+    let not_mine = "broken: the request was lost, and another program added 1: add returned Ok, but it had \
+                    not added 1";
     answers! {
         [add(client, key)];
-        solution: right,
+        solution: held,
         mistake: lost,
-        right_else: right,
-        right_since: right,
-        right_value: right,
-        wrong_again: "broken: the response was lost: you added 1, and the counter says 2",
-        wrong_else: in_vain,
-        wrong_first: lost,
-        wrong_later: lost,
-        wrong_lock: overtaken,
-        wrong_look: "broken: the request was late: you added 1, and the counter says 2",
-        wrong_lost: "broken: the connection was lost: you added 1, and the counter says 2",
-        wrong_mine: mine,
-        wrong_mutex: overtaken,
-        wrong_once: "broken: 8 clients added 400, the counter says 50 (350 were never put)",
-        wrong_patient: "broken: what the network has lost is still waited for after 5s",
-        wrong_refused: "broken: it has given up: another client was faster",
-        wrong_same: mine,
-        wrong_silent: "broken: the request was lost: add says that it has added 1, and it has not",
-        wrong_spawn: "broken: add has returned, and etcd responds to it later",
-        wrong_store: in_vain,
-        wrong_ten: "broken: another program added 200 and you added 1, the counter says 200",
-        wrong_three: "broken: 8 clients added 400, the counter says [..] were never put)",
-        wrong_twice: "broken: 8 clients added 400, the counter says [..] updates lost)",
-        wrong_unread: "broken: the first request was lost: add says that it has added 1, and it has not",
-        wrong_version: in_vain,
-        wrong_zero: "broken: the counter said \"many\", and add has added 1 to that",
+        right_else: held,
+        right_since: held,
+        right_value: held,
+        wrong_blind_retry: "broken: the response was lost: you added 1, the counter says 2",
+        wrong_mutex: others_lost,
+        wrong_store_revision: never,
+        wrong_create_revision: lost,
+        wrong_else_revision: never,
+        wrong_greater: lost,
+        wrong_ignores_get_error: "broken: the first request was lost: add returned Ok, but it had not added 1",
+        wrong_ignores_succeeded: "broken: 8 clients added 400, the counter says 50 (350 were never put)",
+        wrong_ignores_txn_error: "broken: the request was lost: add returned Ok, but it had not added 1",
+        wrong_late_is_error: "broken: it has given up: another client was faster",
+        wrong_lock: others_lost,
+        wrong_look_then_retry: "broken: the request was late: you added 1, the counter says 2",
+        wrong_lost_connection: "broken: the connection was lost: you added 1, the counter says 2",
+        wrong_no_limit: "broken: what the network has lost is still waited for after 5s",
+        wrong_number_is_mine: not_mine,
+        wrong_resend: not_mine,
+        wrong_spawn: "broken: add returned before etcd had responded to its last request",
+        wrong_ten_tries: "broken: another program added 200, you added 1, the counter says 200",
+        wrong_text_is_zero: "broken: the counter said \"many\": add must return an error and leave it",
+        wrong_three_tries: "broken: 8 clients added 400, the counter says [..] were never put)",
+        wrong_two_gets: "broken: 8 clients added 400, the counter says [..] additions lost)",
+        wrong_version: never,
     }
 }

@@ -1,4 +1,4 @@
-//! Right: the transaction that is refused reads what to try next.
+//! Right: if the comparison is false, the same transaction gets the counter for the next attempt.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

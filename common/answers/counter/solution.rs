@@ -10,7 +10,7 @@ pub async fn add(client: &mut Client, key: &str) -> Result<()> {
         let kv = found.kvs().first().context("there is no counter")?;
         let number: i64 = kv.value_str()?.parse()?;
 
-        // The put takes place only if this is still the number that was read.
+        // etcd puts this only if the counter has not changed since the get.
         let more = (number + 1).to_string();
         let put = Txn::new()
             .when([Compare::mod_revision(key, CompareOp::Equal, kv.mod_revision())])
@@ -19,7 +19,7 @@ pub async fn add(client: &mut Client, key: &str) -> Result<()> {
         if response.succeeded() {
             return Ok(());
         }
-        // Another client was faster, so nothing was put. In each round one client succeeds, so
-        // this comes to an end.
+        // Another client was faster, so nothing was put. Of all clients that try at the same time
+        // one succeeds, so each of them gets its turn.
     }
 }

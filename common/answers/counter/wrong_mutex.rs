@@ -1,4 +1,4 @@
-//! Wrong: the tasks of this program wait for each other, but other programs do not.
+//! Wrong: the mutex makes the tasks of this program wait for each other, but no other program.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

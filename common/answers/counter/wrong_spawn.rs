@@ -1,4 +1,5 @@
-//! Wrong: it returns before etcd has responded, so its caller takes for added what is only sent.
+//! Wrong: returns before etcd has responded, so the caller believes in an addition that may never
+//! happen.
 
 use anyhow::Result;
 use etcd_client::Client;

@@ -17,9 +17,9 @@ pub const COURSE: [Exercise; 9] = [
     Exercise {
         chapter: "put-get",
         name: "counter",
-        hint: "etcd can write under a condition: a transaction compares first, then writes, and \
-           nothing comes in between. Which number of the key tells that nobody has written since \
-           you read? And what do you do when somebody has?",
+        hint: "In a transaction, etcd first compares and then writes, and nothing can come in between. \
+           Which number of the key shows that nobody has written it since your get? And what do \
+           you do if somebody has?",
     },
     Exercise {
         chapter: "put-get",

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run -p answers -- counter                  what answers there are
-//! cargo run -p answers -- counter wrong_again
+//! cargo run -p answers -- counter wrong_blind_retry
 //! ```
 
 use std::io::{Write, stdout};
@@ -23,7 +23,7 @@ fn main() -> Result<ExitCode> {
     match answer {
         [] => {
             for answer in answers {
-                writeln!(stdout(), "{:<18}{}", answer.name, answer.verdict)?;
+                writeln!(stdout(), "{:<25}{}", answer.name, answer.verdict)?;
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -1,4 +1,4 @@
-//! Wrong: the transaction is right, and nobody looks whether it took place.
+//! Wrong: the transaction is right, but the code never checks whether it has put anything.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};
