@@ -6,56 +6,61 @@ mod experiment;
 mod mistake;
 mod right_back;
 mod solution;
-mod wrong_keys;
+mod wrong_keys_first;
 
 use edits::*;
 
 use crate::Answer;
 
 pub(crate) fn answers() -> Vec<Answer> {
-    let list = |missing, twice| {
+    let list = |missing, repeated| {
         format!(
-            "broken: 110 parcels were there at every moment, {missing} of them are missing in the \
-             list and {twice} are in it more than once"
+            "broken: 110 parcels were there all the time, but the list misses {missing} and repeats {repeated}"
         )
     };
-    let all = "held: all 110 parcels, each once, as they lay at one moment";
+    let held = "held: all 110 parcels, each once, as they lay at one moment";
     let other = "broken: the list has \"no parcel\", which lies on no shelf";
-    let more = "broken: 110 parcels take 11 responses, etcd gave 15, and you ask for more";
+    let too_many = "broken: 110 parcels fit into 11 responses, but read took more than 14";
+    let too_few =
+        |count| format!("broken: 110 parcels take 11 responses of 10, but read took {count}");
+    let part = |page| {
+        format!("broken: a page was {page}, and read returned 10 of 110 parcels without an error")
+    };
     answers! {
         [read(client, shelves, limit)];
-        solution: all,
+        solution: held,
         mistake: list(10, 10),
-        right_back: all,
-        right_first: all,
-        right_full: all,
-        right_over: all,
-        right_retry: all,
-        wrong_after: list(1, 1),
-        wrong_again: list(1, 1),
-        wrong_before: list(1, 1),
-        wrong_each: more,
+        right_back: held,
+        right_first: held,
+        right_full: held,
+        right_over: held,
+        right_retry: held,
+        wrong_newest_key: list(1, 0),
+        wrong_start_over: too_many,
+        wrong_refusal_is_end: part("refused"),
+        wrong_all_at_once: too_few(1),
+        wrong_dedup: list(10, 0),
+        wrong_each_header: list(9, 9),
         wrong_end: other,
-        wrong_first: list(1, 0),
-        wrong_forever: "broken: for 5s it asks for a revision that etcd has forgotten",
-        wrong_forgotten: "broken: a page was refused, and the list has pages of two moments",
-        wrong_increment: list(1, 0),
-        wrong_keys: more,
-        wrong_largest: list(1, 0),
-        wrong_last: list(0, 12),
-        wrong_max: list(10, 0),
-        wrong_more: "broken: 110 parcels take 11 responses, etcd gave 10",
-        wrong_newest: list(9, 9),
-        wrong_over: more,
-        wrong_partial: "broken: a page was lost: the list has 10 parcels, and there is no error",
-        wrong_patient: "broken: the page that the network has lost is still waited for after 5s",
+        wrong_error_is_end: part("lost"),
+        wrong_first_key: list(1, 0),
+        wrong_forgotten: "broken: a page was refused, and the list mixes pages of two moments",
+        wrong_keys_first: too_many,
+        wrong_larger_pages: too_few(10),
+        wrong_last_key: list(0, 12),
+        wrong_max_revision: list(10, 0),
+        wrong_minus_one: list(1, 1),
+        wrong_newest_again: list(1, 1),
+        wrong_newest_rest: list(1, 1),
+        wrong_next_byte: list(1, 0),
+        wrong_no_limit: "broken: after 5s, read still waits for a page that was lost",
+        wrong_no_slash: other,
+        wrong_one_page: list(100, 0),
+        wrong_pages_twice: too_many,
+        wrong_plus_one: list(1, 1),
         wrong_prefix: list(100, 0),
-        wrong_refused: "broken: a page was refused: the list has 10 parcels, and there is no error",
-        wrong_rest: list(1, 1),
-        wrong_single: list(10, 0),
-        wrong_slash: other,
-        wrong_stop: list(100, 0),
+        wrong_retries_refusal: "broken: etcd forgot a revision, and 5s later read had not returned",
+        wrong_smaller_pages: too_many,
         wrong_version: list(110, 0),
-        wrong_whole: "broken: 110 parcels take 11 responses, etcd gave 1",
     }
 }

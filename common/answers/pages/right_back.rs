@@ -1,4 +1,4 @@
-//! Right: reads from the back to the front.
+//! Right: reads the pages from the last shelf to the first.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

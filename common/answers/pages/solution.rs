@@ -4,13 +4,13 @@ use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions};
 
-/// `shelves` ends with a slash.
+/// Returns all parcels in the order of their shelves. `shelves` ends with a slash.
 pub async fn read(client: &mut Client, shelves: &str, limit: i64) -> Result<Vec<String>> {
-    // The end of a range is not part of it. 0 is the character after the slash.
+    // The end of a range isn't part of it. In ASCII, 0 comes right after the slash.
     let end = format!("{}0", shelves.trim_end_matches('/'));
     let mut next = shelves.as_bytes().to_vec();
 
-    // 0 is the newest revision. The first response says which one that was.
+    // 0 stands for the newest revision. The header of the first response says which one that was.
     let mut revision = 0;
     let mut parcels = Vec::new();
     loop {
@@ -24,7 +24,7 @@ pub async fn read(client: &mut Client, shelves: &str, limit: i64) -> Result<Vec<
             parcels.push(kv.value_str()?.to_owned());
         }
         match found.kvs().last() {
-            // The first possible key after the last one.
+            // No other key can come between a key and the same key with a zero byte.
             Some(last) if found.more() => next = [last.key(), b"\0"].concat(),
             _ => return Ok(parcels),
         }

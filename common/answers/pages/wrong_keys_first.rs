@@ -1,4 +1,5 @@
-//! Wrong: the first response has all keys. They are without values, and there may be too many all the same.
+//! Wrong: asks for all keys at once, without their values, and then for each parcel alone. The keys
+//! alone can be too many for one response, and a get per parcel takes far too many responses.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

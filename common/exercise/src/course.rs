@@ -24,8 +24,9 @@ pub const COURSE: [Exercise; 9] = [
     Exercise {
         chapter: "put-get",
         name: "pages",
-        hint: "etcd keeps earlier revisions, and a get can read one of them (see the methods of GetOptions). \
-           At which revision was your first page read? The header of its response has the number.",
+        hint: "etcd keeps earlier revisions, and a get can read one of them (see the methods of \
+           GetOptions). At which revision was your first page read? The header of its response \
+           says so.",
     },
     Exercise {
         chapter: "watch",

@@ -1,8 +1,17 @@
-//! Exercise: parcels lie on shelves. The shelves are the keys below `shelves/`. `read` lists
-//! all parcels in the order of the shelves, with at most `limit` in each response. While it
-//! reads, others move parcels from shelf to shelf. So it misses some parcels and lists others
-//! twice. Repair it: the list must be what lay on the shelves at one moment. This is the only
-//! file to edit.
+//! Exercise: parcels lie on shelves, which are the keys below `shelves/`. `read` lists the parcels
+//! page by page, but others move parcels from shelf to shelf in the meantime. So it misses some
+//! parcels and lists others twice. The list should show where all of them were at one moment. Fix
+//! `read` so that:
+//!
+//! - the list has each parcel once, in the order of the shelves at one moment while `read` ran;
+//! - the list has nothing from keys outside `shelves/`;
+//! - no response has more than `limit` parcels, so 110 parcels with a limit of 10 take at least 11
+//!   responses;
+//! - for those it takes at most 14 responses, even though the others never stop;
+//! - if a response gets lost or etcd refuses a request, it returns within 5 s, with a list as above
+//!   or with an error.
+//!
+//! This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p put-get --example pages            tries this file
@@ -13,9 +22,9 @@ use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, GetOptions};
 
-/// `shelves` ends with a slash.
+/// Returns all parcels in the order of their shelves. `shelves` ends with a slash.
 pub async fn read(client: &mut Client, shelves: &str, limit: i64) -> Result<Vec<String>> {
-    // The end of a range is not part of it. 0 is the character after the slash.
+    // The end of a range isn't part of it. In ASCII, 0 comes right after the slash.
     let end = format!("{}0", shelves.trim_end_matches('/'));
     let mut next = shelves.as_bytes().to_vec();
 
@@ -28,7 +37,7 @@ pub async fn read(client: &mut Client, shelves: &str, limit: i64) -> Result<Vec<
             parcels.push(kv.value_str()?.to_owned());
         }
         match found.kvs().last() {
-            // The first possible key after the last one.
+            // No other key can come between a key and the same key with a zero byte.
             Some(last) if found.more() => next = [last.key(), b"\0"].concat(),
             _ => return Ok(parcels),
         }
