@@ -1,26 +1,30 @@
-//! Answers that are a small edit away from another one. All but the first are wrong.
+//! Answers that are a small edit away from another answer.
 
+// The solution gets the value, and watches from the revision after that get. It then goes on from
+// the revision after the last event. If etcd no longer has that revision, it gets the value again.
 edits::edits! {
     "solution.rs";
 
-    // Right: it never goes on from where it stopped, but gets the value each time.
-    right_list: { *next == 0 } => { true };
+    // Gets the value again after each loss, instead of going on from the last event.
+    right_gets_again: { *next == 0 } => { true };
 
-    // The revision of the key: history may begin after it.
-    wrong_key: { found.header().context("no header")?.revision() + 1 }
+    // Watches from the revision after the key's own. History may begin later than that.
+    wrong_key_revision: { found.header().context("no header")?.revision() + 1 }
         => { found.kvs().first().context("no value")?.mod_revision() + 1 };
-    // The last revision that it has seen, and not the next one.
-    wrong_header: { .revision() + 1 } => { .revision() };
-    wrong_again: { kv.mod_revision() + 1 } => { kv.mod_revision() };
-    // A revision too late.
-    wrong_late: { .revision() + 1 } => { .revision() + 2 };
-    // Gives up a watch on which nothing comes.
-    wrong_limit: { within(NO_LIMIT, stream.message()).await? }
+    // Watches from the revision of its get, so the value comes again as an event.
+    wrong_same_as_get: { .revision() + 1 } => { .revision() };
+    // Goes on from the revision of the last event, so that event comes again.
+    wrong_same_as_event: { kv.mod_revision() + 1 } => { kv.mod_revision() };
+    // Skips the first revision after its get.
+    wrong_plus_two: { .revision() + 1 } => { .revision() + 2 };
+    // Gives up a watch on which nothing comes for a second, and begins a new one.
+    wrong_short_limit: { within(NO_LIMIT, stream.message()).await? }
         => { within(REQUEST_TIMEOUT, stream.message()).await? };
-    // The same, later. Or a get in between, or a question on the stream.
-    wrong_seldom: { within(NO_LIMIT, stream.message()).await? }
+    // Gives up a watch on which nothing comes for four seconds. It is rarer, but as needless.
+    wrong_long_limit: { within(NO_LIMIT, stream.message()).await? }
         => { within(Duration::from_secs(4), stream.message()).await? };
-    wrong_idle: { within(NO_LIMIT, stream.message()).await? } => {
+    // Gets the value every five seconds, although the watch would tell of any change.
+    wrong_gets_when_idle: { within(NO_LIMIT, stream.message()).await? } => {
             loop {
                 match within(Duration::from_secs(5), stream.message()).await {
                     Err(error) if error.to_string().starts_with("no response") => {
@@ -30,7 +34,8 @@ edits::edits! {
                 }
             }
         };
-    wrong_progress: { within(NO_LIMIT, stream.message()).await? } => {
+    // Asks on the stream how far etcd is, twice a second.
+    wrong_asks_progress: { within(NO_LIMIT, stream.message()).await? } => {
             loop {
                 match within(Duration::from_millis(500), stream.message()).await {
                     Err(error) if error.to_string().starts_with("no response") => {
@@ -40,28 +45,30 @@ edits::edits! {
                 }
             }
         };
-    // The revision of the first watch, each time.
-    wrong_revision: { *next = kv.mod_revision() + 1; } => {};
-    // From now on, when the stream has ended.
-    wrong_now: { eprintln!("{error:#}; watching again"); } => { next = -1; },
+    // Never moves on from the revision of the first watch, so old events come again.
+    wrong_first_revision: { *next = kv.mod_revision() + 1; } => {};
+    // Watches from now on when the stream has ended, and so misses what came in between.
+    wrong_from_now: { eprintln!("{error:#}; watching again"); } => { next = -1; },
         { with_start_revision(*next) } => { with_start_revision((*next).max(0)) };
-    // The revision of the store when etcd confirms the watch. The events of the past come later.
-    wrong_confirmed: { for event in response.events() } => {
+    // Goes on from the store's revision in the response that confirms the watch. The events of the
+    // past come only after that response.
+    wrong_from_created: { for event in response.events() } => {
             *next = response.header().context("no header")?.revision() + 1;
             for event in response.events()
         },
         { *next = kv.mod_revision() + 1; } => {};
-    // The newest value after each end, and then all that it has missed.
-    wrong_older: { if *next == 0 } => {},
+    // After each loss, gets the newest value, and then applies the events before it as well.
+    wrong_replays_past: { if *next == 0 } => {},
         { *next = found.header().context("no header")?.revision() + 1; } => {
             if *next == 0 {
                 *next = found.header().context("no header")?.revision() + 1;
             }
         };
-    // After a compaction: from where history begins, without the value that is older.
-    wrong_history: { *next = 0; } => { *next = response.compact_revision(); };
-    // After a compaction: the value, and then from now on.
-    wrong_list: { *next = 0; } => { *next = -1; },
+    // After a compaction, watches from where history begins. The newest value is older than that.
+    wrong_skips_get: { *next = 0; } => { *next = response.compact_revision(); };
+    // After a compaction, gets the value and then watches from now on. So it misses a change
+    // between the two.
+    wrong_list_then_now: { *next = 0; } => { *next = -1; },
         { if *next == 0 } => { if *next <= 0 },
         { *next = found.header().context("no header")?.revision() + 1; } => {
             if *next == 0 {
@@ -69,32 +76,32 @@ edits::edits! {
             }
         },
         { with_start_revision(*next) } => { with_start_revision((*next).max(0)) };
-    // Does not look whether etcd has cancelled the watch.
-    wrong_silence: {
+    // Doesn't check whether etcd has canceled the watch, and waits forever on a silent stream.
+    wrong_ignores_canceled: {
             if response.compact_revision() > 0 { *next = 0; }
             ensure!(!response.canceled(), "the watch was cancelled");
         } => {};
-    // Takes the first responses for confirmations of the watch.
-    wrong_drop: { while let Some(response) = } => {
+    // Drops the first two responses, because it believes that both only confirm the watch.
+    wrong_drops_responses: { while let Some(response) = } => {
             for _ in 0..2 {
                 within(NO_LIMIT, stream.message()).await?;
             }
             while let Some(response) =
         };
-    // Only the first event of a response.
-    wrong_event: { response.events() } => { response.events().iter().take(1) };
-    // All keys that begin with this one.
+    // Applies only the first event of a response.
+    wrong_first_event: { response.events() } => { response.events().iter().take(1) };
+    // Watches all keys that begin with this one.
     wrong_prefix: { .with_fragment() } => { .with_fragment().with_prefix() };
-    // Never tries again.
-    wrong_end: { is_refusal(&error) } => { true };
-    // Goes on when the stream has ended, but not when a request gets no response.
-    wrong_request: { is_refusal(&error) } => { error.to_string().ends_with(" failed") },
+    // Returns any error, instead of trying again.
+    wrong_never_retries: { is_refusal(&error) } => { true };
+    // Goes on when the stream has ended, but returns an error when a request gets no response.
+    wrong_retries_stream: { is_refusal(&error) } => { error.to_string().ends_with(" failed") },
         { sleep(Duration::from_millis(100)).await; } => { common::reconnect(client).await?; };
-    // No limit: a lost response is waited for for ever.
-    wrong_patient: { within(REQUEST_TIMEOUT, client.watch(key, Some(from))) }
+    // Has no time limit for the watch request, so it waits forever for a response that was lost.
+    wrong_no_limit: { within(REQUEST_TIMEOUT, client.watch(key, Some(from))) }
         => { client.watch(key, Some(from)) };
-    // Compares values as text.
-    wrong_text: { let mut next = 0; } => { let (mut next, mut last) = (0, String::new()); },
+    // Compares values as text to find the newest one. As text, v10 comes before v9.
+    wrong_compares_text: { let mut next = 0; } => { let (mut next, mut last) = (0, String::new()); },
         { follow_from(&mut next, client, key, &mut apply) } => {
             follow_from(&mut next, client, key, &mut |value: &str| {
                 if value > &*last {
@@ -103,18 +110,18 @@ edits::edits! {
                 }
             })
         };
-    // No pause between two attempts.
-    wrong_busy: { sleep(Duration::from_millis(100)).await; } => { tokio::task::yield_now().await; };
-    // Asks a stream again that has ended, and never waits.
-    wrong_spin: { within(NO_LIMIT, stream.message()).await? } => {
+    // Doesn't pause between two attempts.
+    wrong_no_pause: { sleep(Duration::from_millis(100)).await; } => { tokio::task::yield_now().await; };
+    // Asks a stream that has ended again and again. It never waits then, so nothing else can run.
+    wrong_dead_stream: { within(NO_LIMIT, stream.message()).await? } => {
             loop {
                 if let Ok(Some(message)) = within(NO_LIMIT, stream.message()).await {
                     break Some(message);
                 }
             }
         };
-    // No watch at all.
-    wrong_poll: { let from } => {
+    // Doesn't watch, but gets the value every 100 ms.
+    wrong_polls: { let from } => {
             *next = 0;
             if true {
                 sleep(Duration::from_millis(100)).await;
@@ -124,9 +131,10 @@ edits::edits! {
         };
 }
 
+// This answer begins its watch before its get.
 edits::edits! {
-    "right_watch.rs";
+    "right_watch_first.rs";
 
-    // Applies the events from before its get.
-    wrong_early: { if kv.mod_revision() > seen } => {};
+    // Applies events that are older than what its get has returned.
+    wrong_applies_older: { if kv.mod_revision() > seen } => {};
 }

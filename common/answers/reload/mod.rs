@@ -4,8 +4,8 @@ mod edits;
 #[path = "../../../watch/examples/reload/experiment.rs"]
 mod experiment;
 mod mistake;
-mod right_ring;
-mod right_watch;
+mod right_event_then_get;
+mod right_watch_first;
 mod solution;
 
 use edits::*;
@@ -14,46 +14,47 @@ use crate::Answer;
 
 pub(crate) fn answers() -> Vec<Answer> {
     let missed = |newest, has| {
-        format!("broken: a change was missed: etcd has had {newest} for 3s, the program has {has}")
+        format!("broken: etcd has had {newest} for 3s, but the program still has {has}")
     };
-    let older = |newer, older| format!("broken: after {newer}, the older {older} was applied");
-    let twice = |value| format!("broken: {value} was put once, and applied twice");
+    let older = |newer, older| format!("broken: after {newer}, follow applied the older {older}");
+    let twice = |value| format!("broken: {value} was put once, but follow applied it twice");
     let held = "held: the newest value was applied each time, and nothing twice";
-    let asks = "broken: it sends one get after another, while nothing changes";
+    let gets = "broken: it sends one get after another, while nothing changes";
+    let watches = "broken: it begins one watch after another, while nothing changes";
     answers! {
         [follow(client, key, apply)];
         solution: held,
         mistake: missed("v3", "v1"),
-        right_list: held,
-        right_ring: held,
-        right_watch: held,
-        wrong_again: twice("v4"),
-        wrong_busy: "broken: the server was away for 500ms, and it sent more than 50 requests",
-        wrong_confirmed: missed("v8", "v6"),
-        wrong_drop: missed("v3", "v1"),
-        wrong_early: older("v3", "v2"),
-        wrong_end: "broken: it has given up: connection lost (the request may still have been carried \
+        right_gets_again: held,
+        right_watch_first: held,
+        right_event_then_get: held,
+        wrong_from_now: missed("v6", "v4"),
+        wrong_first_revision: older("v4", "v2"),
+        wrong_skips_get: missed("v23", "v21"),
+        wrong_applies_older: older("v3", "v2"),
+        wrong_asks_progress: "broken: it sends something on its stream, while nothing changes",
+        wrong_compares_text: missed("v10", "v9"),
+        wrong_dead_stream: "broken: for 1.5s it has let nothing else run",
+        wrong_drops_responses: missed("v3", "v1"),
+        wrong_first_event: missed("v3", "v2"),
+        wrong_from_created: missed("v8", "v6"),
+        wrong_gets_when_idle: gets,
+        wrong_ignores_canceled: missed("v16", "v13"),
+        wrong_key_revision: gets,
+        wrong_list_then_now: missed("v20", "v19"),
+        wrong_long_limit: watches,
+        wrong_never_retries: "broken: it has given up: connection lost (the request may still have been carried \
                  out)",
-        wrong_event: missed("v3", "v2"),
-        wrong_header: twice("v1"),
-        wrong_history: missed("v23", "v21"),
-        wrong_idle: asks,
-        wrong_key: asks,
-        wrong_late: missed("v20", "v19"),
-        wrong_limit: "broken: it begins one watch after another, while nothing changes",
-        wrong_list: missed("v20", "v19"),
-        wrong_now: missed("v6", "v4"),
-        wrong_older: older("v6", "v5"),
-        wrong_patient: "broken: what the network has lost is still waited for after 5s",
-        wrong_poll: asks,
-        wrong_prefix: "broken: \"other\" was applied, which is the value of another key",
-        wrong_progress: "broken: it sends something on its stream, while nothing changes",
-        wrong_request: "broken: it has given up: watch failed: no response within 1s (the request may still have \
+        wrong_no_limit: "broken: what the network has lost is still waited for after 5s",
+        wrong_no_pause: "broken: the server was away for 500ms, and it sent more than 50 requests",
+        wrong_plus_two: missed("v20", "v19"),
+        wrong_polls: gets,
+        wrong_prefix: "broken: follow applied \"other\", which is the value of another key",
+        wrong_replays_past: older("v6", "v5"),
+        wrong_retries_stream: "broken: it has given up: watch failed: no response within 1s (the request may still have \
                  been carried out)",
-        wrong_revision: older("v4", "v2"),
-        wrong_seldom: "broken: it begins one watch after another, while nothing changes",
-        wrong_silence: missed("v16", "v13"),
-        wrong_spin: "broken: for 1.5s it has let nothing else run",
-        wrong_text: missed("v10", "v9"),
+        wrong_same_as_event: twice("v4"),
+        wrong_same_as_get: twice("v1"),
+        wrong_short_limit: watches,
     }
 }

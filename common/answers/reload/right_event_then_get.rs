@@ -1,4 +1,4 @@
-//! Right: an event only rings a bell. It gets the value at each of them.
+//! Right: an event only says that something has changed. The code then gets the value.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn until_lost(client: &mut Client, key: &str, apply: &mut impl FnMut(&str)
     Ok(())
 }
 
-/// Returns the revision of the store.
+/// Gets the value and applies it. Returns the revision of the store at the get.
 async fn get(client: &mut Client, key: &str, apply: &mut impl FnMut(&str)) -> Result<i64> {
     let found = within(REQUEST_TIMEOUT, client.get(key, None)).await?;
     for kv in found.kvs() {

@@ -1,4 +1,5 @@
-//! Right: first the watch, then the get. What comes in both, or late, is older than what it has.
+//! Right: begins the watch before the get, so nothing can come between them, and skips events that
+//! aren't newer than what it has applied.
 
 use std::time::Duration;
 

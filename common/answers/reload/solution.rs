@@ -8,18 +8,17 @@ use etcd_client::{Client, WatchOptions};
 use tokio::time::sleep;
 
 pub async fn follow(client: &mut Client, key: &str, mut apply: impl FnMut(&str)) -> Result<()> {
-    // The revision to watch from. 0 means that it is not known: get the value first.
+    // The revision to watch from. 0 means that there is none yet: get the value first.
     let mut next = 0;
     loop {
-        // Whatever has ended the stream: go on from `next`.
         let end = follow_from(&mut next, client, key, &mut apply).await;
         if let Err(error) = end {
             if is_refusal(&error) {
-                return Err(error); // it would come again
+                return Err(error); // etcd would refuse it again
             }
             eprintln!("{error:#}; watching again");
         }
-        sleep(Duration::from_millis(100)).await; // a pause between two attempts
+        sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -34,17 +33,17 @@ async fn follow_from(
         for kv in found.kvs() {
             apply(kv.value_str()?);
         }
-        // The revision of the whole response, not that of the key.
+        // The revision of the store at the get. The key's own may be older than the history.
         *next = found.header().context("no header")?.revision() + 1;
     }
-    // In fragments, as all that was missed may be more than the client takes at once.
+    // In fragments, because what was missed may be more than the client takes in one response.
     let from = WatchOptions::new().with_start_revision(*next).with_fragment();
     let mut stream =
         within(REQUEST_TIMEOUT, client.watch(key, Some(from))).await.context("watch failed")?;
-    // No limit: a watch waits for as long as there may be news.
+    // No limit, because the next change may come at any time.
     while let Some(response) = within(NO_LIMIT, stream.message()).await? {
         if response.compact_revision() > 0 {
-            *next = 0; // there is no history to go on from
+            *next = 0; // etcd no longer has the revisions from `next` on
         }
         ensure!(!response.canceled(), "the watch was cancelled");
         for event in response.events() {

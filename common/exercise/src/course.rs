@@ -31,9 +31,10 @@ pub const COURSE: [Exercise; 9] = [
     Exercise {
         chapter: "watch",
         name: "reload",
-        hint: "Every response of etcd has a header with the revision of the store at that moment, and a \
-           watch can begin at a revision. Which is the first one that your get has not seen? Which \
-           one, when the stream has ended? And which, when the watch says that it is canceled()?",
+        hint: "The header of every response has the revision of the store at that moment, and a watch \
+           can begin at a revision. Which is the first revision that your get has not seen? From \
+           which one do you go on when the stream has ended? And from which one when the watch \
+           says that it is canceled()?",
     },
     Exercise {
         chapter: "delete",

@@ -1,7 +1,7 @@
-//! The experiment of the exercise `reload`: a value changes when the program does not look. Other
-//! keys change all the time, so that no two revisions are the same by chance.
+//! The experiment of the exercise `reload`: a value changes when the program doesn't look. Other
+//! keys change all the time, so that no two revisions are equal by chance.
 //!
-//! Repair `yours.rs`, not this file.
+//! There is nothing to fix in this file; edit `yours.rs`.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,37 +12,37 @@ use etcd_client::Client;
 use etcd_server::Server;
 use exercise::{
     BoxFuture, Etcd, FAULTS_AT_RETURN, SHOW_LIMIT, Scene, Stages, Symbol, Timeline, Verdict,
-    Watcher, blocking, broken, held, say,
+    Watcher, blocking, broken, held, say, too_slow,
 };
 use tokio::time::{sleep, timeout};
 
-/// The function that is tried.
+/// The function that the experiment tries.
 pub type Follow = for<'a> fn(&'a mut Client, &'a str, Box<dyn FnMut(&str)>) -> BoxFuture<'a, ()>;
 
 const KEY: &str = "config";
-/// Another key, which begins in the same way.
-const OTHER: &str = "config.old";
+/// Another key, whose name begins with the name of the first.
+const OTHER_KEY: &str = "config.old";
 
 const PUT: Symbol = Symbol('┼', '+', "a new value");
-const NETWORK: Symbol = Symbol('─', '-', "connected");
-const RESTART: Symbol = Symbol('▲', '^', "the server is restarted");
+const CONNECTED: Symbol = Symbol('─', '-', "connected");
+const RESTART: Symbol = Symbol('▲', '^', "the server restarts");
 const LOST: Symbol = Symbol('╳', 'x', "the connection is lost");
 const COMPACTED: Symbol = Symbol('▼', 'v', "the history is compacted");
 const NEWEST: Symbol = Symbol('█', '#', "has the newest value");
 const OLDER: Symbol = Symbol('░', '.', "has an older one");
 
-/// How long the program may take to read what has reached it.
-const READING: Duration = Duration::from_millis(50);
+/// How long the program gets to read a response that has reached it.
+const READING_TIME: Duration = Duration::from_millis(50);
 
 pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
     let server = blocking(Server::start).await?;
     let (address, timeline) = (server.address(), scene.timeline);
-    timeline.note("etcd", NETWORK);
+    timeline.note("etcd", CONNECTED);
     let newest = Rc::new(Cell::new(1));
     let (etcd, version) = (Etcd::of(&server).await?, Rc::clone(&newest));
     let mut store = Store { etcd, version, before: 1, timeline: timeline.clone() };
     let mut stages = Stages::of(10);
-    store.etcd.put(OTHER, "other").await?;
+    store.etcd.put(OTHER_KEY, "other").await?;
     store.etcd.put(KEY, "v1").await?;
 
     let picture = timeline.clone();
@@ -57,21 +57,21 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
     })
     .await?;
 
-    // The response is on its way while the value changes.
+    // The value changes while the response to the first request is on its way.
     let response = program.network.response(1).await;
-    ensure!(response.is_some(), "follow has asked etcd for nothing, so nothing was tried");
+    ensure!(response.is_some(), "follow sent no request to etcd, so there is nothing to judge");
     let two = store.change_twice().await?;
-    say!("{two} are put when etcd has responded to the first request")?;
+    say!("others put {two} before etcd's first response reaches you")?;
     drop(response);
     program.network.open();
     let is_there = store.arrives(&mut program).await;
-    // Nobody else watches anything here.
+    // How many events etcd has sent. Nobody else watches anything here.
     let events = |line: &str| line.starts_with("etcd_debugging_mvcc_events_total ");
-    let gap = match blocking(move || etcd_server::metric(address, events)).await? {
+    let hint = match blocking(move || etcd_server::metric(address, events)).await? {
         0 => "what happens between your get and the beginning of your watch",
         _ => "what your code does with each event that etcd sends",
     };
-    store.judge(&mut program, is_there, gap).await?;
+    store.judge(&mut program, is_there, hint).await?;
     stages.pass()?;
     store.check_live(&mut program).await?;
     program.sent.check_silent(&program.link).await?;
@@ -80,52 +80,50 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
     timeline.mark("etcd", RESTART);
     program = program.restart(&mut store.etcd).await?;
     let two = store.change_twice().await?;
-    say!(
-        "the server is restarted, {two} are put before you are back, and your next request is lost"
-    )?;
+    say!("the server restarts, others put {two}, and your next request is lost")?;
     program.network.lose(1).await?;
-    let end = "what happens between the end of your stream and your next watch";
-    store.check(&mut program, end).await?;
+    let hint = "what happens between the end of your stream and your next watch";
+    store.check(&mut program, hint).await?;
     stages.pass()?;
 
-    // The connection ends between `created` and the first event of the past. That comes up to 0.1 s
-    // later, so one attempt may be too late.
+    // The second loss falls between `created` and the first event of the past. etcd sends that
+    // event up to 0.1 s later, so a single attempt might come too late.
     for _ in 0..3 {
         program.disconnect();
         timeline.mark("etcd", LOST);
         let two = store.change_twice().await?;
-        say!("the connection is lost, {two} are put, and it is lost again after created")?;
+        say!("the connection is lost, others put {two}, and it is lost again after created")?;
         let confirmed = timeout(SHOW_LIMIT, program.network.response_to("Watch")).await;
         program.link.pause_responses();
         drop(confirmed);
-        sleep(READING).await;
+        sleep(READING_TIME).await;
         program.link.disconnect();
         program.network.open();
         store.check(&mut program, "when your code may go on from a later revision").await?;
         stages.pass()?;
     }
 
-    // Then the history is compacted as well.
     for fault in FAULTS_AT_RETURN {
         store.change().await?;
         let one = store.newest();
-        store.arrives(&mut program).await; // as an event, so that it knows where to go on
+        // An event tells the program where to go on, unlike the response to a get.
+        store.arrives(&mut program).await;
         program.disconnect();
         timeline.mark("etcd", LOST);
         let two = store.change_twice().await?;
         store.compact().await?;
         timeline.mark("etcd", COMPACTED);
-        say!("{one} is put, the connection is lost, {two} are put, and the history is compacted")?;
+        say!("others put {one}, the connection is lost, others put {two} and compact")?;
         let change = async || {
             store.change_at_once().await?;
-            Ok(format!("{} is put", store.newest()))
+            Ok(format!("others put {}", store.newest()))
         };
         program.come_back(fault, change).await?;
-        let look = "what etcd tells you on a stream, apart from events, and what you do then";
-        store.check(&mut program, look).await?;
+        let hint = "what etcd tells you on a stream, apart from events, and what you do then";
+        store.check(&mut program, hint).await?;
         stages.pass()?;
     }
-    // If it has not found a revision to watch from, it asks again and again.
+    // A program that has found no revision to watch from asks again and again.
     program.sent.check_quiet().await?;
     store.check_live(&mut program).await?;
     held("the newest value was applied each time, and nothing twice")
@@ -135,7 +133,7 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
 struct Store {
     etcd: Etcd,
     version: Rc<Cell<usize>>,
-    /// The version before the last change or pair of changes.
+    /// The version before the last change, or before the last two of [`change_twice`](Store::change_twice).
     before: usize,
     timeline: Timeline,
 }
@@ -144,9 +142,9 @@ struct Store {
 #[derive(Clone)]
 struct Applied {
     value: String,
-    /// 2 for v2. Another key has no such values.
+    /// 2 for v2; `None` for a value of another key.
     version: Option<usize>,
-    /// Whether the last request before it was for a watch, and not for a get.
+    /// Whether the value came on a watch, because the program's last request was for a watch.
     by_event: bool,
 }
 
@@ -155,19 +153,19 @@ impl Store {
         format!("v{}", self.version.get())
     }
 
-    /// Puts the next value. Before and after it, another key changes.
+    /// Puts the next value. Before and after that, another key changes.
     async fn change(&mut self) -> Result<()> {
-        self.etcd.put(OTHER, "other").await?;
+        self.etcd.put(OTHER_KEY, "other").await?;
         self.change_at_once().await
     }
 
-    /// Puts the next value with the store's next revision. After it, another key changes.
+    /// Puts the next value at once, as the store's next revision. Only then another key changes.
     async fn change_at_once(&mut self) -> Result<()> {
         self.before = self.version.replace(self.version.get() + 1);
         self.timeline.mark("etcd", PUT);
         self.timeline.note("program", OLDER);
         self.etcd.put(KEY, &self.newest()).await?;
-        self.etcd.put(OTHER, "other").await?;
+        self.etcd.put(OTHER_KEY, "other").await?;
         Ok(())
     }
 
@@ -180,37 +178,37 @@ impl Store {
         Ok(format!("{first} and {}", self.newest()))
     }
 
-    /// Compacts all history. It begins then with a change of the other key, and not the first one
-    /// after that of the newest value.
+    /// Compacts the history. It then begins with a change of the other key, two revisions after the
+    /// newest value.
     async fn compact(&mut self) -> Result<()> {
-        self.etcd.put(OTHER, "other").await?;
+        self.etcd.put(OTHER_KEY, "other").await?;
         self.etcd.compact().await
     }
 
-    /// Checks that a change is seen while nothing else happens.
+    /// Checks that the program sees a change while nothing else happens.
     async fn check_live(&mut self, program: &mut Watcher<Applied>) -> Result<()> {
         self.change().await?;
-        say!("{} is put while nothing else happens", self.newest())?;
+        say!("others put {}, and nothing else happens", self.newest())?;
         self.check(program, "what your code does with an event").await
     }
 
-    /// Waits until the newest value is applied. Returns whether it is.
+    /// Waits until the program has applied the newest value. Returns whether it has.
     async fn arrives(&self, program: &mut Watcher<Applied>) -> bool {
         program.shows(|applied| applied.version == Some(self.version.get())).await
     }
 
-    async fn check(&self, program: &mut Watcher<Applied>, look: &'static str) -> Result<()> {
+    async fn check(&self, program: &mut Watcher<Applied>, hint: &'static str) -> Result<()> {
         let is_there = self.arrives(program).await;
-        self.judge(program, is_there, look).await
+        self.judge(program, is_there, hint).await
     }
 
-    /// Returns *broken* if the newest value was not applied, or if something was applied that is
-    /// not newer than what was there.
+    /// Returns *broken* if the program hasn't applied the newest value, or has applied a value that
+    /// isn't newer than the one before.
     async fn judge(
         &self,
         program: &mut Watcher<Applied>,
         is_there: bool,
-        look: &'static str,
+        hint: &'static str,
     ) -> Result<()> {
         let values = program.shown().await;
         check_order(&values)?;
@@ -221,15 +219,11 @@ impl Store {
         let last = values.last().and_then(|last| last.version);
         let has = last.map_or("nothing".to_owned(), |version| format!("v{version}"));
         let newest = self.newest();
-        broken(
-            format!(
-                "a change was missed: etcd has had {newest} for {SHOW_LIMIT:?}, the program has {has}"
-            ),
+        too_slow(
+            format!("etcd has had {newest} for {SHOW_LIMIT:?}, but the program still has {has}"),
             match last > Some(self.before) {
-                true => {
-                    "how many events a response can have, and which of them your code leaves out"
-                }
-                false => look,
+                true => "how many events a response can have, and which ones your code leaves out",
+                false => hint,
             },
         )
     }
@@ -239,17 +233,17 @@ fn check_order(values: &[Applied]) -> Result<()> {
     let mut newest = None;
     for Applied { value, version, by_event } in values {
         if version.is_none() {
-            let what = format!("{value:?} was applied, which is the value of another key");
+            let what = format!("follow applied {value:?}, which is the value of another key");
             return broken(what, "which keys your requests are about");
         }
-        let look = "the revision from which your code goes on";
+        let hint = "the revision from which your code goes on";
         if *version < newest {
             let newer = newest.unwrap_or_default();
-            return broken(format!("after v{newer}, the older {value} was applied"), look);
+            return broken(format!("after v{newer}, follow applied the older {value}"), hint);
         }
-        // A get may return what is known already.
+        // A get may return a value that is known already.
         if *version == newest && *by_event {
-            return broken(format!("{value} was put once, and applied twice"), look);
+            return broken(format!("{value} was put once, but follow applied it twice"), hint);
         }
         newest = *version;
     }
