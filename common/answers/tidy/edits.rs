@@ -1,64 +1,74 @@
-//! Answers that are one edit away from another one.
+//! Answers that are a small edit away from another answer.
 
+// The solution gets all jobs, and deletes each one that is done in a transaction of its own, on
+// condition that the job's `mod_revision` is still the same.
 edits::edits! {
     "solution.rs";
 
-    // Right: a job that is done again may be deleted, too.
+    // Compares the value itself. A job that was restarted and is done again may be deleted, too.
     right_value: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
         => { value(job.key(), CompareOp::Equal, "done") };
-    // Right: nobody has changed it since all jobs were read.
+    // Compares with the revision of the store at the get: any later change of the job has a newer
+    // one.
     right_since: { CompareOp::Equal, job.mod_revision() }
         => { CompareOp::Less, jobs.header().context("no header")?.revision() + 1 };
 
-    // The store's revision, in place of the job's.
-    wrong_store: { job.mod_revision() } => { jobs.header().context("no header")?.revision() };
-    // Without the last change that the response has.
-    wrong_before: { CompareOp::Equal, job.mod_revision() }
+    // Compares with the revision of the store, which only the key that has changed last has.
+    wrong_store_revision: { job.mod_revision() }
+        => { jobs.header().context("no header")?.revision() };
+    // Asks for a revision before the store's, and so leaves the job that has changed last.
+    wrong_no_plus_one: { CompareOp::Equal, job.mod_revision() }
         => { CompareOp::Less, jobs.header().context("no header")?.revision() };
-    // A new value does not change it.
-    wrong_create: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
+    // Compares the revision of the job's first put, which a new value doesn't change.
+    wrong_create_revision: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
         => { create_revision(job.key(), CompareOp::Equal, job.create_revision()) };
-    // A new job with the name of a deleted one has the same.
+    // Compares the version, which counts the puts. If the job was deleted and put again, it counts
+    // from 1 again.
     wrong_version: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
         => { version(job.key(), CompareOp::Equal, job.version()) };
-    // Compares with what it reads now, and what that says it does not look at.
-    wrong_fresh: { let delete = } => {
+    // Gets the job once more and compares with that, but never checks whether it is still done.
+    wrong_second_get: { let delete = } => {
         let now = within(REQUEST_TIMEOUT, client.get(job.key(), None)).await?;
         let Some(job) = now.kvs().first() else { continue };
         let delete =
     };
 
-    // Keys that are no jobs, or no jobs that are done.
-    wrong_prefix: { format!("{folder}/") } => { folder };
-    wrong_below: { TxnOp::delete(job.key(), None) }
+    // Asks for all keys that begin with `jobs`, so that `jobs-old/1` is one of them.
+    wrong_no_slash: { format!("{folder}/") } => { folder };
+    // Deletes all keys that begin with the job's, for instance `jobs/10` with `jobs/1`.
+    wrong_deletes_prefix: { TxnOp::delete(job.key(), None) }
         => { TxnOp::delete(job.key(), Some(etcd_client::DeleteOptions::new().with_prefix())) };
-    wrong_running: { job.value() == b"done" } => { job.value() != b"running" };
-    wrong_every: { job.value() == b"done" } => { true };
+    // Believes that any job that isn't running is done.
+    wrong_not_running: { job.value() == b"done" } => { job.value() != b"running" };
+    // Deletes every job.
+    wrong_every_job: { job.value() == b"done" } => { true };
 
-    // A job that is not running need not be done.
-    wrong_not: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
+    // Lets etcd check only that the job isn't running. A restarted job may be waiting.
+    wrong_compares_running: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
         => { value(job.key(), CompareOp::NotEqual, "running") };
 
-    // Counts what it has tried.
-    wrong_count: { i64::from(response.succeeded()) } => { 1 };
-    // Others are done all the same.
-    wrong_stop: { removed += i64::from(response.succeeded()); }
+    // Counts the attempts, also where the comparison was false.
+    wrong_counts_attempts: { i64::from(response.succeeded()) } => { 1 };
+    // Stops at the first job that has changed, although others are done.
+    wrong_stops_at_change: { removed += i64::from(response.succeeded()); }
         => { if !response.succeeded() { break } removed += 1; };
-    wrong_refused: { removed += i64::from(response.succeeded()); }
+    // Returns an error when a job has changed.
+    wrong_change_is_error: { removed += i64::from(response.succeeded()); }
         => { anyhow::ensure!(response.succeeded(), "the job has changed"); removed += 1; };
 
-    // No response is taken for: nothing was deleted.
-    wrong_partial: { .await.context("txn failed")?; }
+    // Assumes that nothing was deleted if no response came, and returns too small a number.
+    wrong_skips_error: { .await.context("txn failed")?; }
         => { .await; let Ok(response) = response else { continue }; };
-    // No jobs are found where there is no response.
-    wrong_none: { let jobs = within(REQUEST_TIMEOUT, client.get(format!("{folder}/"), Some(below)))
+    // Assumes that there are no jobs if the get has failed.
+    wrong_error_is_empty: { let jobs = within(REQUEST_TIMEOUT, client.get(format!("{folder}/"), Some(below)))
             .await
             .context("get failed")?; } => {
             let jobs = within(REQUEST_TIMEOUT, client.get(format!("{folder}/"), Some(below))).await;
             let Ok(jobs) = jobs else { return Ok(0) };
         };
-    // The second time it is gone already.
-    wrong_again: { .await.context("txn failed")?; } => { .await; let response = match response {
+    // Without a response, sends the same transaction once more. If the first one has deleted the
+    // job, the second finds none, and the job isn't counted.
+    wrong_resend: { .await.context("txn failed")?; } => { .await; let response = match response {
         Ok(response) => response,
         Err(_) => {
             let delete = Txn::new()
@@ -67,8 +77,9 @@ edits::edits! {
             within(REQUEST_TIMEOUT, client.txn(delete)).await?
         }
     }; };
-    // It takes the delete for its own.
-    wrong_mine: { .await.context("txn failed")?; } => { .await; },
+    // Without a response, sends the same transaction once more, and counts the job in any case.
+    // Another program may have deleted it.
+    wrong_resend_counts: { .await.context("txn failed")?; } => { .await; },
         { let response = } => { let again = delete.clone(); let response = },
         { removed += i64::from(response.succeeded()); } => {
             match response {
@@ -79,8 +90,9 @@ edits::edits! {
                 }
             }
         };
-    // Takes a job that is gone for one that it has removed.
-    wrong_gone: { .await.context("txn failed")?; } => { .await; },
+    // Without a response, looks for the job and counts it if it is gone. Another program may have
+    // deleted it.
+    wrong_gone_is_mine: { .await.context("txn failed")?; } => { .await; },
         { removed += i64::from(response.succeeded()); } => {
             match response {
                 Ok(response) => removed += i64::from(response.succeeded()),
@@ -90,8 +102,9 @@ edits::edits! {
                 }
             }
         };
-    // No response: looks, and tries again if the job is there. The delete may still come.
-    wrong_still: { .await.context("txn failed")?; } => { .await; let response = match response {
+    // Without a response, looks for the job and tries again if it is still there. The first delete
+    // may still be on its way.
+    wrong_look_then_retry: { .await.context("txn failed")?; } => { .await; let response = match response {
         Ok(response) => response,
         Err(error) => {
             let now = within(REQUEST_TIMEOUT, client.get(job.key(), None)).await?;
@@ -104,21 +117,25 @@ edits::edits! {
             within(REQUEST_TIMEOUT, client.txn(delete)).await?
         }
     }; };
-    // Other values than the one that it was asked for.
-    wrong_begins: { job.value() == b"done" } => { job.value().starts_with(b"done") };
+    // Takes a value that begins with `done`, such as `done soon`, to be done.
+    wrong_starts_with: { job.value() == b"done" } => { job.value().starts_with(b"done") };
+    // Takes a value that contains `done`, such as `not done`, to be done.
     wrong_contains: { job.value() == b"done" } => { job.value_str()?.contains("done") };
-    wrong_case: { job.value() == b"done" } => { job.value().eq_ignore_ascii_case(b"done") };
-    // The first jobs only.
-    wrong_limit: { let below = GetOptions::new().with_prefix(); }
+    // Takes `Done` to be the same value as `done`.
+    wrong_ignores_case: { job.value() == b"done" } => { job.value().eq_ignore_ascii_case(b"done") };
+    // Looks only at the first ten jobs.
+    wrong_first_ten: { let below = GetOptions::new().with_prefix(); }
         => { let below = GetOptions::new().with_prefix().with_limit(10); };
-    // No limit: a lost response is waited for for ever.
-    wrong_patient: { within(REQUEST_TIMEOUT, client.txn(delete)).await }
+    // Has no time limit, so it waits forever for a response that was lost.
+    wrong_no_limit: { within(REQUEST_TIMEOUT, client.txn(delete)).await }
         => { client.txn(delete).await };
 }
 
+// This answer deletes all jobs that are done in one transaction.
 edits::edits! {
-    "right_all.rs";
+    "right_one_txn.rs";
 
-    // If one has changed, none is deleted.
-    wrong_all: { if response.succeeded() } => { if !response.succeeded() { return Ok(0) } if true };
+    // If one of the jobs has changed, deletes none of them.
+    wrong_all_or_none: { if response.succeeded() }
+        => { if !response.succeeded() { return Ok(0) } if true };
 }

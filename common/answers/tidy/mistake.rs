@@ -1,7 +1,15 @@
-//! Exercise: below `folder`, for instance `jobs`, there are the keys `jobs/1`, `jobs/2` and so
-//! on. `tidy` deletes the jobs that are `done`, and returns how many it has deleted. But it
-//! also deletes a job that is not done any more, and keys that are no jobs. Repair it: it must
-//! delete nothing else. This is the only file to edit.
+//! Exercise: below `folder`, for instance `jobs`, there are the keys `jobs/1`, `jobs/2` and so on.
+//! `tidy` deletes the jobs whose value is `done`, but in the meantime others restart some of them,
+//! and `tidy` deletes these, too. It should delete only what is done. Fix `tidy` so that:
+//!
+//! - it deletes a job only if the job is `done` at that very moment;
+//! - it deletes no key outside the folder, such as `jobs-old/1`, and puts nothing;
+//! - it deletes every job that stays `done`, even if others change: that isn't an error;
+//! - it returns how many jobs it has deleted itself;
+//! - if a request or its response gets lost, it returns within 5 s, with an error if it can't know
+//!   that number.
+//!
+//! This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p delete --example tidy            tries this file

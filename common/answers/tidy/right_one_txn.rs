@@ -1,4 +1,5 @@
-//! Right: deletes all jobs in one step, or reads them again.
+//! Right: deletes all jobs that are done in one transaction. If one of them has changed, it gets all
+//! jobs again.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

@@ -5,7 +5,7 @@ use common::{REQUEST_TIMEOUT, within};
 use etcd_client::{Client, Compare, CompareOp, GetOptions, Txn, TxnOp};
 
 pub async fn tidy(client: &mut Client, folder: &str) -> Result<i64> {
-    // With the slash, `jobs-old/1` is not below `jobs/`.
+    // The slash keeps out keys such as `jobs-old/1`.
     let below = GetOptions::new().with_prefix();
     let jobs = within(REQUEST_TIMEOUT, client.get(format!("{folder}/"), Some(below)))
         .await
@@ -14,7 +14,7 @@ pub async fn tidy(client: &mut Client, folder: &str) -> Result<i64> {
     let mut removed = 0;
     for job in jobs.kvs() {
         if job.value() == b"done" {
-            // Deletes the value that was read, or nothing.
+            // etcd deletes the job only if it has not changed since the get.
             let delete = Txn::new()
                 .when([Compare::mod_revision(job.key(), CompareOp::Equal, job.mod_revision())])
                 .and_then([TxnOp::delete(job.key(), None)]);

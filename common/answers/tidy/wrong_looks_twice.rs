@@ -1,4 +1,4 @@
-//! Wrong: looks once more before it deletes, and then there is a moment again.
+//! Wrong: looks at each job again before it deletes it. Others can still be faster than the delete.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

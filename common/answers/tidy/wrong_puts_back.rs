@@ -1,4 +1,5 @@
-//! Wrong: deletes first, and puts back what was not done.
+//! Wrong: deletes first, and puts back a job that wasn't done. For a moment others find no job, and
+//! what they put then gets overwritten.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

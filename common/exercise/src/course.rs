@@ -39,9 +39,9 @@ pub const COURSE: [Exercise; 9] = [
     Exercise {
         chapter: "delete",
         name: "tidy",
-        hint: "A check before the delete does not help, however late it is: a change can come after it. \
-           Let etcd compare and delete in one step, as in the exercise counter of put-get. And \
-           which keys begin with the name of the folder?",
+        hint: "However late you check, a change can come between your check and your delete. Let etcd \
+           compare and delete in one step, as in the exercise counter of put-get. And which keys \
+           begin with the name of the folder?",
     },
     Exercise {
         chapter: "lease",

@@ -1,6 +1,6 @@
-//! The experiment of the exercise `tidy`: jobs are removed while others use them.
+//! The experiment of the exercise `tidy`: it deletes jobs while others restart them.
 //!
-//! Repair `yours.rs`, not this file.
+//! There is nothing to fix in this file; edit `yours.rs`.
 
 use std::net::SocketAddr;
 
@@ -12,16 +12,16 @@ use exercise::{
     connect_intercepted, held, retry_if_slow_or_counted, returned_error, say,
 };
 
-/// The function that is tried.
+/// The function that the experiment tries.
 pub type Tidy = for<'a> fn(&'a mut Client, &'a str) -> BoxFuture<'a, i64>;
 
-/// These jobs are done, and nobody changes them.
-const DONE: [&str; 2] = ["jobs/1", "jobs/30"];
-/// These jobs are done, and are started again meanwhile.
-const AGAIN: [&str; 2] = ["jobs/2", "jobs/4"];
-const ALL: [&str; 4] = [AGAIN[0], AGAIN[1], DONE[0], DONE[1]];
-/// Other keys and values. Many of them come before the last job that is done.
-const OTHERS: [(&str, &str); 14] = [
+/// Jobs that are done, and that nobody changes.
+const STAY_DONE: [&str; 2] = ["jobs/1", "jobs/30"];
+/// Jobs that are done, until others restart them.
+const RESTARTED: [&str; 2] = ["jobs/2", "jobs/4"];
+const ALL_DONE: [&str; 4] = [RESTARTED[0], RESTARTED[1], STAY_DONE[0], STAY_DONE[1]];
+/// Keys that must stay. Most of them come before the last job that is done.
+const NOT_DONE: [(&str, &str); 14] = [
     ("jobs/10", "running"),
     ("jobs/11", "running"),
     ("jobs/12", "running"),
@@ -39,65 +39,62 @@ const OTHERS: [(&str, &str); 14] = [
 ];
 
 pub async fn run(scene: Scene, tidy: Tidy) -> Result<Verdict> {
-    // Of its own: nobody else may make the last change.
+    // A private etcd, so that nobody else makes the last change.
     let server = blocking(Server::start).await?;
     let (etcd, address) = (Etcd::of(&server).await?, server.address());
     let mut jobs = Jobs { etcd, address, scene, tidy, own: Vec::new(), loses: false };
 
-    // After the first request, after the second and so on, until `tidy` sends fewer.
+    // Others restart jobs after the first request, then after the second and so on, until `tidy`
+    // sends no more than that.
     let mut requests = 0;
     loop {
-        let (counted, is_started) = retry_if_slow_or_counted(async |_| {
-            let played = jobs.play(Fault::Overtaken, requests + 1, Jobs::start_again).await?;
+        let (counted, is_staged) = retry_if_slow_or_counted(async |_| {
+            let played = jobs.play(Fault::Overtaken, requests + 1, Jobs::restart_two).await?;
             Ok((played.said.or_else(returned_error)?, played.is_staged))
         })
         .await?;
-        if !is_started {
-            say!("4 jobs were done; tidy says that it removed {counted}")?;
-            jobs.judge(Some(counted), &ALL).await?;
+        if !is_staged {
+            say!("4 jobs are done, and nobody restarts any; tidy returns {counted}")?;
+            jobs.judge(Some(counted), &ALL_DONE).await?;
             break;
         }
         requests += 1;
-        say!(
-            "4 jobs were done; after the response to your request {requests}, two of them were started again"
-        )?;
-        jobs.judge(Some(counted), &DONE).await?;
+        say!("4 jobs are done; after the response to your request {requests}, others restart two")?;
+        jobs.judge(Some(counted), &STAY_DONE).await?;
     }
-    ensure!(requests > 0, "tidy has asked etcd for nothing, so nothing was tried");
+    ensure!(requests > 0, "tidy sent no request to etcd, so there is nothing to judge");
 
     let nobody = async |_: &mut Jobs| Ok(());
-    let mut turns = vec![1, requests];
-    turns.dedup();
-    for nth in turns {
-        say!("4 jobs were done; the response to your request {nth} was lost")?;
-        jobs.lose(Fault::ResponseLost, nth, nobody, &ALL).await?;
-        say!("4 jobs were done; your request {nth} was lost, and two of them were started again")?;
-        jobs.lose(Fault::RequestLost, nth, Jobs::start_again, &DONE).await?;
+    let mut lost = vec![1, requests];
+    lost.dedup();
+    for nth in lost {
+        say!("4 jobs are done; the network loses the response to your request {nth}")?;
+        jobs.lose(Fault::ResponseLost, nth, nobody, &ALL_DONE).await?;
+        say!("4 jobs are done; the network loses your request {nth}, and others restart two")?;
+        jobs.lose(Fault::RequestLost, nth, Jobs::restart_two, &STAY_DONE).await?;
     }
-    say!(
-        "4 jobs were done; your request {requests} was lost, and another program removed what was left"
-    )?;
-    jobs.lose(Fault::RequestLost, requests, Jobs::remove_done, &[]).await?;
-    say!("4 jobs were done; your request {requests} arrived after your next one")?;
+    say!("4 jobs are done; the network loses your request {requests}, and others delete the rest")?;
+    jobs.lose(Fault::RequestLost, requests, Jobs::delete_done, &[]).await?;
+    say!("4 jobs are done; your request {requests} arrives after your next one")?;
     jobs.lose(Fault::Late, requests, nobody, &[]).await?;
-    held("the jobs that were done are gone, and nothing else")
+    held("the jobs that were done are gone, and nothing else is")
 }
 
-/// The jobs, and who changes them.
+/// The jobs in etcd, and the function that deletes some of them.
 struct Jobs {
     etcd: Etcd,
     address: SocketAddr,
     scene: Scene,
     tidy: Tidy,
-    /// The revisions of the experiment's own changes, since all was as it should be.
+    /// The revisions of the experiment's own changes in this run, from the put of the last job on.
     own: Vec<i64>,
-    /// Whether a request or a response was lost in this run.
+    /// Whether this run loses a request or a response.
     loses: bool,
 }
 
 impl Jobs {
-    /// Loses something of this request, and judges what `tidy` says and has done. Who says that it
-    /// has failed need not have removed any.
+    /// Runs `tidy` with a fault at its `nth` request, and judges it. If it returns an error, the
+    /// jobs in `stayed` may still be there.
     async fn lose(
         &mut self,
         fault: Fault,
@@ -111,7 +108,7 @@ impl Jobs {
         }
     }
 
-    /// Begins again, and runs `tidy` with a fault.
+    /// Puts all jobs again, and runs `tidy` with a fault at its `nth` request.
     async fn play(
         &mut self,
         fault: Fault,
@@ -119,12 +116,12 @@ impl Jobs {
         others: impl AsyncFnOnce(&mut Jobs) -> Result<()>,
     ) -> Result<Played<Result<i64>>> {
         self.etcd.delete_all("jobs").await?;
-        for (key, value) in OTHERS {
+        for (key, value) in NOT_DONE {
             self.etcd.put(key, value).await?;
         }
         self.own.clear();
-        // One of those that stay done is the last change.
-        for job in ALL {
+        // The last change is that of a job that stays done.
+        for job in ALL_DONE {
             self.own = vec![self.etcd.put(job, "done").await?];
         }
         self.loses = fault != Fault::Overtaken;
@@ -134,43 +131,44 @@ impl Jobs {
         network.play(fault, nth, tidying, async || others(self).await).await
     }
 
-    /// The first job gets a new value. The second one is deleted, and there is a new one.
-    async fn start_again(&mut self) -> Result<()> {
-        self.own.extend(self.etcd.delete(AGAIN[1]).await?);
-        self.own.push(self.etcd.put(AGAIN[0], "running").await?);
-        self.own.push(self.etcd.put(AGAIN[1], "waiting").await?);
+    /// Puts a new value of the first job. Deletes the second job, and puts a new one in its place.
+    async fn restart_two(&mut self) -> Result<()> {
+        self.own.extend(self.etcd.delete(RESTARTED[1]).await?);
+        self.own.push(self.etcd.put(RESTARTED[0], "running").await?);
+        self.own.push(self.etcd.put(RESTARTED[1], "waiting").await?);
         Ok(())
     }
 
-    async fn remove_done(&mut self) -> Result<()> {
-        for job in ALL {
+    async fn delete_done(&mut self) -> Result<()> {
+        for job in ALL_DONE {
             self.own.extend(self.etcd.delete(job).await?);
         }
         Ok(())
     }
 
-    /// Judges what etcd has seen. `tidy` says that it has deleted so many, or that it has failed;
-    /// and these jobs have stayed done.
+    /// Judges what etcd has seen of this run. `counted` is what `tidy` returned, or `None` for an
+    /// error. `stayed` are the jobs that were done until the end, unless `tidy` deleted them.
     async fn judge(&mut self, counted: Option<i64>, stayed: &[&str]) -> Result<()> {
         let history = self.etcd.history("jobs", self.own[0]).await?;
         let is_own = |change: &Change| self.own.contains(&change.revision);
-        let names = |is: fn(&Change) -> bool| -> Vec<&str> {
+        // The keys of those changes by `tidy` that fulfill a condition.
+        let keys = |is: fn(&Change) -> bool| -> Vec<&str> {
             let by_tidy = history.iter().filter(|change| !is_own(change) && is(change));
             by_tidy.map(|change| &*change.key).collect()
         };
 
-        let put = names(|change| change.value.is_some());
+        let put = keys(|change| change.value.is_some());
         if !put.is_empty() {
             return broken(
-                format!("tidy itself has put {}", put.join(", ")),
-                match put.iter().all(|key| ALL.contains(key)) {
+                format!("tidy must only delete, but it put {}", put.join(", ")),
+                match put.iter().all(|key| ALL_DONE.contains(key)) {
                     true => "what others see and do before that put, and which value it replaces",
-                    false => "who knows of that key: others start a job without a look at it",
+                    false => "who knows of that key: others restart a job without looking at it",
                 },
             );
         }
-        let destroyed = names(|change| is_job(change) && !was_done(change));
-        if let Some(job) = destroyed.first() {
+        let restarted = keys(|change| begins_done(change) && !was_done(change));
+        if let Some(job) = restarted.first() {
             let mut steps = Steps::default();
             steps.add("tidy", format!("look at {job}"));
             for change in history.iter().filter(|change| change.key == *job) {
@@ -178,36 +176,36 @@ impl Jobs {
             }
             self.scene.show(steps);
             return broken(
-                format!("newer values were destroyed: {}", destroyed.join(", ")),
+                format!("tidy deleted jobs that were no longer done: {}", restarted.join(", ")),
                 "what others can do between your look at a job and your delete",
             );
         }
-        let taken = names(|change| !is_job(change));
-        if !taken.is_empty() {
+        let others = keys(|change| !begins_done(change));
+        if !others.is_empty() {
             return broken(
-                format!("what was not done, or no job at all, is gone: {}", taken.join(", ")),
-                "which keys your code asks for, and which of them it takes for done",
+                format!("tidy deleted keys that are not jobs, or not done: {}", others.join(", ")),
+                "which keys your code asks for, and which of them it takes to be done",
             );
         }
         let Some(counted) = counted else {
             return Ok(());
         };
-        let removed = names(|_| true);
-        let left = stayed.iter().filter(|job| !removed.contains(job)).count();
+        let deleted = keys(|_| true);
+        let left = stayed.iter().filter(|job| !deleted.contains(job)).count();
         if left > 0 {
             return broken(
-                format!("of {} jobs that stayed done, {left} are still there", stayed.len()),
+                format!("{} jobs stayed done, but tidy left {left} of them", stayed.len()),
                 match self.loses {
                     true => "what your code does with an error",
-                    false => "the jobs that your code does not come to, and what it compares",
+                    false => "the jobs that your code doesn't come to, and what it compares",
                 },
             );
         }
-        if counted != removed.len() as i64 {
+        if counted != deleted.len() as i64 {
             return broken(
-                format!("tidy says that it removed {counted}, etcd has removed {}", removed.len()),
+                format!("tidy returned {counted}, but it deleted {}", deleted.len()),
                 match self.loses {
-                    true => "what your code does with an error, and what a job that is gone says",
+                    true => "what your code does with an error, and what a missing job tells you",
                     false => "what your code counts, and which response says that a job is gone",
                 },
             );
@@ -216,8 +214,8 @@ impl Jobs {
     }
 }
 
-fn is_job(change: &Change) -> bool {
-    ALL.contains(&&*change.key)
+fn begins_done(change: &Change) -> bool {
+    ALL_DONE.contains(&&*change.key)
 }
 
 fn was_done(change: &Change) -> bool {
