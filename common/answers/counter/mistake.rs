@@ -1,10 +1,10 @@
 //! Exercise: eight clients share one counter, a key with a number in it. Each client calls `add`,
-//! which adds 1, but most of the additions get lost. In the end they should all be in the counter.
-//! Fix `add` so that:
+//! which adds 1, but most of the additions get lost. All of them should be in the counter at the
+//! end. Fix `add` so that:
 //!
 //! - it adds 1 exactly once, and undoes nothing that others have added;
-//! - it tries again for as long as others are faster: being late isn't an error;
-//! - it needs at most 20 requests while nobody else adds, even if other keys change;
+//! - it tries again as long as others are faster: being late isn't an error;
+//! - it sends at most 20 requests while nobody else adds, even if other keys change;
 //! - it returns `Ok` only after etcd has confirmed the addition;
 //! - if a request or its response gets lost, it returns within 5 s, with an error if it can't know
 //!   whether it has added;

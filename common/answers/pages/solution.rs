@@ -10,7 +10,7 @@ pub async fn read(client: &mut Client, shelves: &str, limit: i64) -> Result<Vec<
     let end = format!("{}0", shelves.trim_end_matches('/'));
     let mut next = shelves.as_bytes().to_vec();
 
-    // 0 stands for the newest revision. The header of the first response says which one that was.
+    // 0 stands for the newest revision. The first response says which revision that was.
     let mut revision = 0;
     let mut parcels = Vec::new();
     loop {

@@ -1,6 +1,6 @@
 //! Answers that are a small edit away from another answer.
 
-// The solution gets all jobs, and deletes each one that is done in a transaction of its own, on
+// The solution gets all jobs. It deletes each job that is done in a transaction of its own, on
 // condition that the job's `mod_revision` is still the same.
 edits::edits! {
     "solution.rs";
@@ -47,7 +47,7 @@ edits::edits! {
     wrong_compares_running: { mod_revision(job.key(), CompareOp::Equal, job.mod_revision()) }
         => { value(job.key(), CompareOp::NotEqual, "running") };
 
-    // Counts the attempts, also where the comparison was false.
+    // Counts every attempt, even if the comparison was false and nothing was deleted.
     wrong_counts_attempts: { i64::from(response.succeeded()) } => { 1 };
     // Stops at the first job that has changed, although others are done.
     wrong_stops_at_change: { removed += i64::from(response.succeeded()); }

@@ -1,5 +1,5 @@
-//! Right: deletes all jobs that are done in one transaction. If one of them has changed, it gets all
-//! jobs again.
+//! Right: deletes all jobs that are done in one transaction, and starts over if one of them has
+//! changed.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

@@ -1,4 +1,4 @@
-//! The exercise `tidy`: jobs are removed while others use them. Your answer is in `yours.rs`.
+//! The exercise `tidy`: deleting jobs while others restart them. Edit `yours.rs`.
 
 mod experiment;
 mod yours;

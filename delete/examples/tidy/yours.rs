@@ -1,10 +1,10 @@
 //! Exercise: below `folder`, for instance `jobs`, there are the keys `jobs/1`, `jobs/2` and so on.
-//! `tidy` deletes the jobs whose value is `done`, but in the meantime others restart some of them,
+//! `tidy` deletes the jobs whose value is `done`, but others restart some of them in the meantime,
 //! and `tidy` deletes these, too. It should delete only what is done. Fix `tidy` so that:
 //!
 //! - it deletes a job only if the job is `done` at that very moment;
 //! - it deletes no key outside the folder, such as `jobs-old/1`, and puts nothing;
-//! - it deletes every job that stays `done`, even if others change: that isn't an error;
+//! - it deletes each job that stays `done`, even if other jobs change: that isn't an error;
 //! - it returns how many jobs it has deleted itself;
 //! - if a request or its response gets lost, it returns within 5 s, with an error if it can't know
 //!   that number.

@@ -1,4 +1,4 @@
-//! The exercise `counter`: eight clients count in one key. Your answer is in `yours.rs`.
+//! The exercise `counter`: eight clients share one counter. Edit `yours.rs`.
 
 mod experiment;
 mod yours;

@@ -1,4 +1,4 @@
-//! The experiment of the exercise `pages`: parcels are moved while they are listed.
+//! The experiment of the exercise `pages`: parcels move while `read` lists them.
 //!
 //! There is nothing to fix in this file; edit `yours.rs`.
 

@@ -1,4 +1,4 @@
-//! The exercise `pages`: parcels are moved while they are listed. Your answer is in `yours.rs`.
+//! The exercise `pages`: parcels move while `read` lists them. Edit `yours.rs`.
 
 mod experiment;
 mod yours;

@@ -1,15 +1,15 @@
-//! Exercise: parcels lie on shelves, which are the keys below `shelves/`. `read` lists the parcels
-//! page by page, but others move parcels from shelf to shelf in the meantime. So it misses some
-//! parcels and lists others twice. The list should show where all of them were at one moment. Fix
-//! `read` so that:
+//! Exercise: the keys below `shelves/` are shelves, with a parcel on each. While `read` lists the
+//! parcels page by page, others move them from shelf to shelf, so it misses some and lists others
+//! twice. The list should be what lay on the shelves at one moment. Fix `read` so that:
 //!
-//! - the list has each parcel once, in the order of the shelves at one moment while `read` ran;
+//! - the list has each parcel exactly once, in the order in which they lay on the shelves at one
+//!   moment while `read` ran;
 //! - the list has nothing from keys outside `shelves/`;
-//! - no response has more than `limit` parcels, so 110 parcels with a limit of 10 take at least 11
-//!   responses;
-//! - for those it takes at most 14 responses, even though the others never stop;
-//! - if a response gets lost or etcd refuses a request, it returns within 5 s, with a list as above
-//!   or with an error.
+//! - no response has more than `limit` parcels: with a limit of 10, the 110 parcels take at least
+//!   11 responses;
+//! - it gets them in at most 14 responses, although the others never stop;
+//! - if a response gets lost or etcd refuses a request, it returns within 5 s, with such a list or
+//!   with an error.
 //!
 //! This is the only file to edit.
 //!

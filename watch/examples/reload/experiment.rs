@@ -133,7 +133,7 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
 struct Store {
     etcd: Etcd,
     version: Rc<Cell<usize>>,
-    /// The version before the last change, or before the last two of [`change_twice`](Store::change_twice).
+    /// The version before the last change, or before the last two if they came together.
     before: usize,
     timeline: Timeline,
 }

@@ -1,4 +1,4 @@
-//! The exercise `reload`: a value changes when the program does not look. Your answer is in `yours.rs`.
+//! The exercise `reload`: a value changes when the program doesn't look. Edit `yours.rs`.
 
 mod experiment;
 mod yours;

@@ -1,15 +1,14 @@
-//! Exercise: a program keeps its configuration in a key of etcd. `follow` runs as long as the
-//! program: it gives `apply` the value that it finds, and then each new one, but it misses changes.
+//! Exercise: a program keeps its configuration in a key. `follow` runs as long as the program: it
+//! calls `apply` with the value that it finds, and then with each new one, but it misses changes.
 //! The program should always have the newest value. Fix `follow` so that:
 //!
 //! - it applies the newest value within 3 s after the put, or after it can reach etcd again;
 //! - it applies no older value after a newer one, and no value of another key;
-//! - it applies no change twice, except for a value that it gets again after its watch has ended;
-//! - it goes on when the server restarts, when the connection is lost and when the history is
-//!   compacted;
-//! - if a request gets no response, it stops waiting within 5 s, and goes on;
-//! - it sends no request while nothing changes and nothing fails;
-//! - it pauses between two attempts while it can't reach etcd.
+//! - an event never makes it apply a value for the second time (a get may);
+//! - it goes on when the server restarts, the connection is lost, or the history is compacted;
+//! - it goes on when a request gets no response, and waits at most 5 s for it;
+//! - it sends nothing to etcd while nothing changes and nothing fails;
+//! - it pauses between two attempts while it can't reach etcd (100 ms will do).
 //!
 //! This is the only file to edit.
 //!
