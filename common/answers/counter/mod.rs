@@ -18,8 +18,7 @@ pub(crate) fn answers() -> Vec<Answer> {
     let held = "held: nothing was lost, and nothing was added twice";
     let lost = "broken: 8 clients added 400, the counter says 50 (350 additions lost)";
     let others_lost = "broken: another program added 10, you added 1, the counter says 1";
-    let never =
-        "broken: after 20 requests add had not added 1, although only other keys had changed";
+    let never = "broken: add took more than 20 requests, although nobody else added";
     let not_mine = "broken: the request was lost, and another program added 1: add returned Ok, but it had \
                     not added 1";
     answers! {
