@@ -1,8 +1,8 @@
 //! Tries an answer to an exercise.
 //!
 //! ```text
-//! cargo run -p answers -- counter                  what answers there are
-//! cargo run -p answers -- counter wrong_blind_retry
+//! cargo run -p answers -- counter                        lists the answers
+//! cargo run -p answers -- counter wrong_blind_retry      tries one of them
 //! ```
 
 use std::io::{Write, stdout};
@@ -23,7 +23,7 @@ fn main() -> Result<ExitCode> {
     match answer {
         [] => {
             for answer in answers {
-                writeln!(stdout(), "{:<25}{}", answer.name, answer.verdict)?;
+                writeln!(stdout(), "{:<26}{}", answer.name, answer.verdict)?;
             }
             Ok(ExitCode::SUCCESS)
         }
