@@ -92,7 +92,7 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
         program.disconnect();
         timeline.mark("etcd", LOST);
         let two = store.change_twice().await?;
-        say!("the connection is lost, others put {two}, and it is lost again after created")?;
+        say!("the connection is lost, others put {two}; it is lost again after created")?;
         let confirmed = timeout(SHOW_LIMIT, program.network.response_to("Watch")).await;
         program.link.pause_responses();
         drop(confirmed);
@@ -113,7 +113,7 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
         let two = store.change_twice().await?;
         store.compact().await?;
         timeline.mark("etcd", COMPACTED);
-        say!("others put {one}, the connection is lost, others put {two} and compact")?;
+        say!("others put {one}, the connection is lost, others put {two}, and compact")?;
         let change = async || {
             store.change_at_once().await?;
             Ok(format!("others put {}", store.newest()))
