@@ -79,7 +79,7 @@ edits::edits! {
     // Doesn't check whether etcd has canceled the watch, and waits forever on a silent stream.
     wrong_ignores_canceled: {
             if response.compact_revision() > 0 { *next = 0; }
-            ensure!(!response.canceled(), "the watch was cancelled");
+            ensure!(!response.canceled(), "the watch was canceled");
         } => {};
     // Drops the first two responses, because it believes that both only confirm the watch.
     wrong_drops_responses: { while let Some(response) = } => {

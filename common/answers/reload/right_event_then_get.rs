@@ -19,7 +19,7 @@ async fn until_lost(client: &mut Client, key: &str, apply: &mut impl FnMut(&str)
     let from = WatchOptions::new().with_start_revision(next);
     let mut stream = within(REQUEST_TIMEOUT, client.watch(key, Some(from))).await?;
     while let Some(response) = within(NO_LIMIT, stream.message()).await? {
-        ensure!(!response.canceled(), "the watch was cancelled");
+        ensure!(!response.canceled(), "the watch was canceled");
         if !response.events().is_empty() {
             get(client, key, apply).await?;
         }

@@ -45,7 +45,7 @@ async fn follow_from(
         if response.compact_revision() > 0 {
             *next = 0; // etcd no longer has the revisions from `next` on
         }
-        ensure!(!response.canceled(), "the watch was cancelled");
+        ensure!(!response.canceled(), "the watch was canceled");
         for event in response.events() {
             let kv = event.kv().context("an event without a key")?;
             apply(kv.value_str()?);
