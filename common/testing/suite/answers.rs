@@ -30,10 +30,12 @@ fn no_exercise_is_forgotten() -> Result<()> {
     ensure!(EXERCISES.map(|(name, _)| name) == course, "the answers are not those of COURSE");
     ensure!(TESTED == course, "not all of COURSE is tested");
     let first_page = fs::read_to_string(root().join("README.md"))?;
+    let teaching = fs::read_to_string(root().join("TEACHING.md"))?;
     for exercise in COURSE {
         let Exercise { chapter, name, .. } = exercise;
         let link = format!("README.md#{name})");
         ensure!(first_page.contains(&link), "{name} is not on the first page");
+        ensure!(teaching.contains(&format!("\n#### {name}\n")), "TEACHING.md has no block {name}");
         let page = fs::read_to_string(exercise.yours().with_file_name("../../README.md"))?;
         let run = format!("\n$ {}\n", exercise.command());
         ensure!(page.contains(&run), "the page of {chapter} does not show {name}");
@@ -56,6 +58,19 @@ fn no_exercise_is_forgotten() -> Result<()> {
         written.sort();
         listed.sort();
         ensure!(written == listed, "{name}: {written:#?} are written, {listed:#?} in its list");
+    }
+    Ok(())
+}
+
+#[test]
+fn teaching_names_answers_that_exist() -> Result<()> {
+    let page = fs::read_to_string(root().join("TEACHING.md"))?;
+    for code in page.split('`').skip(1).step_by(2) {
+        let words: Vec<&str> = code.split_whitespace().collect();
+        let [exercise, name] = words[..] else { continue };
+        if let Some(answers) = answers::answers(exercise) {
+            ensure!(answers.iter().any(|answer| answer.name == name), "there is no {code}");
+        }
     }
     Ok(())
 }
