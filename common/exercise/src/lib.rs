@@ -46,3 +46,8 @@ macro_rules! say {
         writeln!(std::io::stdout(), "{}", $crate::wrapped(&std::fmt::format(format_args!($($line)*))))
     }};
 }
+
+/// The experiment on that page compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct HowToWriteAnotherExercise;
