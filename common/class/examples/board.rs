@@ -1,14 +1,14 @@
 //! Shows live how far the students of a class have got, until Ctrl-C.
 //!
 //! ```text
-//! cargo board                       all exercises
-//! cargo board counter               one exercise
+//! cargo board                       shows all exercises
+//! cargo board counter               shows one exercise
 //! cargo board --csv                 prints the results as CSV, with times
 //! cargo board remove NAME [CLONE]   removes a row, for example one with a mistyped name
 //! ```
 //!
-//! It shows what is below `class/` in the etcd that `ETCDCTL_ENDPOINTS` names. `cargo class` starts
-//! one, and its screen shows the line to type.
+//! The board is below `class/` in the etcd that `ETCDCTL_ENDPOINTS` names. `cargo class` starts one,
+//! and its screen shows the line to type.
 
 use anyhow::Result;
 use common::{cannot_use, words};
@@ -20,7 +20,7 @@ async fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         [] => class::show("", None).await,
-        // `cargo board -- --csv` has both.
+        // People also type `cargo board -- --csv`, though the alias has the `--` already.
         ["csv" | "--csv"] | ["--", "--csv"] => class::csv().await,
         ["remove", name] => class::remove(name, None).await,
         ["remove", name, clone] => class::remove(name, Some(clone)).await,

@@ -1,16 +1,16 @@
-//! Plays a class that works on the exercises, so that its board can be seen before the lesson.
+//! Simulates a class that works on the exercises, so that you see its board before the lesson.
 //!
 //! ```text
 //! cargo simulate           30 students, on the etcd that ETCDCTL_ENDPOINTS names
 //! cargo simulate 300
 //! ```
 //!
-//! Start `cargo class` in another terminal, and type the line that its screen shows first. Nothing
-//! is tried: the students only report what a run reports.
+//! First start `cargo class` in another terminal, and type the line that its screen shows. No
+//! exercise runs; the students only report what a run would report.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, argument, connect, within};
 use etcd_client::{Client, PutOptions, Txn, TxnOp};
 use exercise::{CLASS, COURSE, HERE, RUNNING, verdict_value};
@@ -20,7 +20,9 @@ use tokio::time::sleep;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let count = argument("STUDENTS", include_str!("simulate.rs")).unwrap_or("30".into());
-    let count: usize = String::from_utf8(count)?.parse().context("STUDENTS is not a number")?;
+    let count: usize = String::from_utf8_lossy(&count).parse().ok().context(
+        "cannot simulate this class: STUDENTS is not a number; type, for example: cargo simulate 30",
+    )?;
     class::endpoints()?;
     let client = connect().await?;
     let mut students = JoinSet::new();
@@ -33,7 +35,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// One student, who tries each exercise until it holds.
+/// Plays one student, who tries each exercise until it is held.
 async fn work(mut client: Client, student: String) -> Result<()> {
     sleep(seconds(0.0, 10.0)).await;
     for exercise in COURSE.map(|exercise| exercise.name) {
@@ -66,10 +68,7 @@ async fn work(mut client: Client, student: String) -> Result<()> {
 }
 
 async fn put_all(client: &mut Client, all: [TxnOp; 2]) -> Result<()> {
-    let done = within(REQUEST_TIMEOUT, client.txn(Txn::new().and_then(all))).await?;
-    if !done.succeeded() {
-        bail!("a transaction without a condition has failed");
-    }
+    within(REQUEST_TIMEOUT, client.txn(Txn::new().and_then(all))).await.context("put failed")?;
     Ok(())
 }
 

@@ -11,14 +11,15 @@ use tokio::time::{sleep, timeout};
 use crate::screen::{Cell, Row, Screen};
 use crate::{endpoints, invitation};
 
-/// How long nothing may happen until the board looks at the size of the terminal.
+/// How often the board looks at the size of the terminal while nothing changes.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What etcd has below `class/`: the value of each key, and its version.
+/// The keys below `class/`, each with its value and version.
 type Keys = BTreeMap<String, (String, i64)>;
 
-/// Shows the board until Ctrl-C, of all exercises or `only` one, with a text about it at first.
-pub async fn show(about: &str, only: Option<Exercise>) -> Result<()> {
+/// Shows the board of all exercises, or of `only` one, until Ctrl-C. Begins with the text `notice`
+/// below it.
+pub async fn show(notice: &str, only: Option<Exercise>) -> Result<()> {
     let columns: Vec<&'static str> = match only {
         Some(exercise) => vec![exercise.name],
         None => COURSE.map(|exercise| exercise.name).to_vec(),
@@ -27,18 +28,18 @@ pub async fn show(about: &str, only: Option<Exercise>) -> Result<()> {
     let invitation = invitation(&endpoints()?, "your-name", password);
     let mut client = connect().await?;
     let mut screen = Screen::new(&columns, invitation);
-    screen.say(about)?;
+    screen.notify(notice)?;
     let mut keys = Keys::new();
     loop {
-        // Whatever has ended the watch, even a compaction: a new list needs no history.
+        // Whatever ended the watch, even a compaction: a new list needs no history.
         let Err(mut error) = follow(&mut client, &mut keys, &mut screen, &columns).await;
         client = loop {
-            screen.say(&format!("{error:#}"))?;
+            screen.notify(&format!("{error:#}"))?;
             sleep(PAUSE).await;
-            // Logs in again, too: a token of etcd lives for minutes only.
+            // A new connection logs in again. An old token may have expired by now.
             match connect().await {
                 Ok(client) => {
-                    screen.say("")?;
+                    screen.notify("")?;
                     break client;
                 }
                 Err(cause) => error = cause,
@@ -47,7 +48,7 @@ pub async fn show(about: &str, only: Option<Exercise>) -> Result<()> {
     }
 }
 
-/// Lists the keys and shows each change of them, until something fails.
+/// Lists the keys, then shows every change of them until something fails.
 async fn follow(
     client: &mut Client,
     keys: &mut Keys,
@@ -57,17 +58,17 @@ async fn follow(
     let below = GetOptions::new().with_prefix();
     let found =
         within(REQUEST_TIMEOUT, client.get(CLASS, Some(below))).await.context("get failed")?;
-    // What has changed since the list before, if there was one.
+    // Show what changed since the previous list, if there was one.
     let listed: Keys = found.kvs().iter().filter_map(entry).collect();
     for (key, _) in keys.iter().filter(|(key, _)| !listed.contains_key(*key)) {
-        screen.line(&described(key, None))?;
+        screen.change(&described(key, None))?;
     }
     for (key, now) in listed.iter().filter(|(key, now)| keys.get(*key) != Some(now)) {
-        screen.line(&described(key, Some(now)))?;
+        screen.change(&described(key, Some(now)))?;
     }
     *keys = listed;
 
-    // The first revision that the list has not seen: so no change is missed, and none comes twice.
+    // The first revision that the list has not seen, so that no change is missed or comes twice.
     let next = found.header().context("no header")?.revision() + 1;
     let from = WatchOptions::new().with_prefix().with_start_revision(next).with_fragment();
     let mut stream =
@@ -78,32 +79,33 @@ async fn follow(
             continue;
         };
         let response = message?.context("the watch has ended")?;
-        ensure!(!response.canceled(), "watch cancelled: {}", response.cancel_reason());
+        ensure!(!response.canceled(), "watch canceled: {}", response.cancel_reason());
         for event in response.events() {
             let Some((key, now)) = event.kv().and_then(entry) else {
-                continue; // no text, so nothing of ours
+                continue; // not UTF-8, so none of our keys
             };
             if event.event_type() == EventType::Delete {
-                screen.line(&described(&key, None))?;
+                screen.change(&described(&key, None))?;
                 keys.remove(&key);
             } else {
-                screen.line(&described(&key, Some(&now)))?;
+                screen.change(&described(&key, Some(&now)))?;
                 keys.insert(key, now);
             }
         }
     }
 }
 
+/// Returns an entry of [`Keys`], unless this is another program's key or the one that marks a class.
 pub fn entry(kv: &KeyValue) -> Option<(String, (String, i64))> {
     let (key, value) = (kv.key_str().ok()?, kv.value_str().ok()?);
     (key != CLASS).then_some((key.to_owned(), (value.to_owned(), kv.version())))
 }
 
-/// Returns a key of the class and what it is now as a line of text.
+/// Returns the line for a change of `key`, which has a value `now` or was deleted.
 fn described(key: &str, now: Option<&(String, i64)>) -> String {
     let key = key.strip_prefix(CLASS).unwrap_or(key);
     match now {
-        // Without the times of a verdict.
+        // The value of a verdict also has times.
         Some((value, version)) => {
             format!("{key}: {} {version}", value.split(' ').next().unwrap_or_default())
         }
@@ -111,9 +113,9 @@ fn described(key: &str, now: Option<&(String, i64)>) -> String {
     }
 }
 
-/// Returns the board: a row for each student, with a cell for each of these exercises.
+/// Returns the board: a row for each student, with a cell for each exercise in `columns`.
 pub fn rows(keys: &Keys, columns: &[&str]) -> Vec<Row> {
-    // Two may have the same name, but not the same clone.
+    // Two students may have the same name, but not the same clone.
     let mut students: BTreeMap<(&str, &str), Row> = BTreeMap::new();
     for (key, (value, version)) in keys {
         let path: Vec<&str> = key.split('/').skip(1).collect();
@@ -125,7 +127,7 @@ pub fn rows(keys: &Keys, columns: &[&str]) -> Vec<Row> {
         match (place, rest) {
             (None, []) if *what == HERE => row.here = true,
             (Some(place), &[RUNNING]) => row.cells[place].running = true,
-            // Each verdict is a put of the same key. So etcd counts the runs: that is the version.
+            // Each verdict is a put of the same key, so the key's version counts the verdicts.
             (Some(place), []) => {
                 let mut words = value.split(' ');
                 let held = words.next().map(|word| word == "held");

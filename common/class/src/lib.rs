@@ -15,17 +15,17 @@ pub use results::{csv, remove};
 ///
 /// # Errors
 ///
-/// `ETCDCTL_ENDPOINTS` is not set. The chapters would use the etcd of this machine then, but no
-/// student of the class is there.
+/// `ETCDCTL_ENDPOINTS` is not set. A chapter would then use the etcd of this machine, but no student
+/// of the class reports to that one.
 pub fn endpoints() -> Result<String> {
     let endpoints = env::var("ETCDCTL_ENDPOINTS").ok().filter(|value| !value.is_empty());
     endpoints.context(
         "cannot find the class: ETCDCTL_ENDPOINTS is not set; \
-         start `cargo class`, and type the line that its screen shows",
+         start `cargo class` and type the line that its screen shows",
     )
 }
 
-/// Returns the line that a student types. With `password`, it logs in as `name`.
+/// Returns the line that the student `name` types. With a `password`, it also logs in.
 pub fn invitation(endpoints: &str, name: &str, password: Option<&str>) -> String {
     let user = password.map(|password| format!(" ETCDCTL_USER={name}:{password}"));
     let user = user.unwrap_or_default();

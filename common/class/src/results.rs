@@ -8,7 +8,7 @@ use exercise::{CLASS, COURSE};
 use crate::board::{entry, rows};
 use crate::endpoints;
 
-/// Prints the last verdicts of all students as CSV, with times in UTC.
+/// Prints the last verdicts of all students as CSV, with the times in UTC.
 pub async fn csv() -> Result<()> {
     endpoints()?;
     let below = GetOptions::new().with_prefix();
@@ -20,7 +20,7 @@ pub async fn csv() -> Result<()> {
     writeln!(out, "student,exercise,verdict,runs,last,since")?;
     for row in rows(&found.kvs().iter().filter_map(entry).collect(), &columns) {
         let name: String = row.name.chars().filter(|char| !char.is_control()).collect();
-        // A spreadsheet would compute what begins like this.
+        // A spreadsheet would run such a name as a formula.
         let text = if name.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
         let name = format!("\"{text}{}\"", name.replace('"', "\"\""));
         for (exercise, cell) in columns.iter().zip(row.cells) {
@@ -34,24 +34,24 @@ pub async fn csv() -> Result<()> {
     Ok(())
 }
 
-/// Removes the row of a student, or the one of this clone if several have the same name.
+/// Removes the rows of the student `name`, or only the row of one `clone`.
 pub async fn remove(name: &str, clone: Option<&str>) -> Result<()> {
     endpoints()?;
-    let row = clone.map_or(format!("{CLASS}{name}/"), |clone| format!("{CLASS}{name}/{clone}/"));
+    let row = clone.map_or(name.to_owned(), |clone| format!("{name}/{clone}"));
     let below = DeleteOptions::new().with_prefix();
     let mut client = connect().await?;
-    let removed = within(REQUEST_TIMEOUT, client.delete(row, Some(below)))
+    let removed = within(REQUEST_TIMEOUT, client.delete(format!("{CLASS}{row}/"), Some(below)))
         .await
-        .with_context(|| format!("cannot remove {name}"))?;
-    ensure!(removed.deleted() > 0, "cannot remove {name}: the board has no such row");
-    writeln!(stdout(), "removed what the class knew of {name}")?;
+        .with_context(|| format!("cannot remove {row}"))?;
+    ensure!(removed.deleted() > 0, "cannot remove {row}: no such row; see `cargo board`");
+    writeln!(stdout(), "removed {row} from the board")?;
     Ok(())
 }
 
-/// Returns a time in seconds since 1970 as a date and time of day, or nothing for 0.
+/// Returns a time in seconds since 1970 as a date and time of day, or an empty text for 0.
 fn utc(time: u64) -> String {
     let leaps = |year: u64| year / 4 - year / 100 + year / 400;
-    // How many days there were from 1970 to the beginning of a year.
+    // The number of days from 1970 to the beginning of a year.
     let days = |year: u64| 365 * (year - 1970) + leaps(year - 1) - leaps(1969);
     let Some(year) = (1970..=9999).rfind(|year| time > 0 && days(*year) <= time / 86400) else {
         return String::new();

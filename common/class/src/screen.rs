@@ -2,35 +2,35 @@ use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
 use anyhow::Result;
-use exercise::{is_set, is_utf8, now};
+use exercise::{is_set, is_utf8, now, wrap};
 use terminal_size::{Height, Width, terminal_size};
 use tokio::time::Instant;
 use unicode_width::UnicodeWidthChar;
 
-/// A picture stays for so long at least.
+/// The shortest time between two pictures.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a page is shown, where there are several.
+/// How long each page is shown if the board has several.
 const PAGE_TIME: Duration = Duration::from_secs(6);
-/// After how many seconds of *broken* a student may be stuck.
+/// The seconds of *broken* after which a student may be stuck.
 const STUCK: u64 = 15 * 60;
-/// The columns of how long ago the last verdict came, such as ` 12m! `.
+/// The columns for the time since the last verdict, such as ` 12m! `.
 const AGO_WIDTH: usize = 6;
-/// The columns of a name, at most.
+/// The columns of the longest name.
 const NAME_WIDTH: usize = 16;
 
 /// One row of a board.
 #[derive(Clone)]
 pub struct Row {
-    /// Whatever somebody has typed: it is cleaned and cut before it is shown.
+    /// Anything that somebody has typed. The screen sanitizes it.
     pub name: String,
-    /// Whether something was run in the last minutes.
+    /// Whether the student started a run in the last minutes.
     pub here: bool,
-    /// One for each column.
+    /// One cell for each column.
     pub cells: Vec<Cell>,
 }
 
 impl Row {
-    /// Returns a row of so many cells with nothing in them.
+    /// Returns a row with this many empty cells.
     pub fn new(name: &str, cells: usize) -> Row {
         Row { name: name.to_owned(), here: false, cells: vec![Cell::default(); cells] }
     }
@@ -42,7 +42,7 @@ impl Row {
         })
     }
 
-    /// Returns how long ago the last verdict came, with a mark for a student who may be stuck.
+    /// Returns the time since the last verdict, with a `!` if the student may be stuck.
     fn ago(&self) -> String {
         let last = self.cells.iter().map(|cell| cell.last).max().filter(|last| *last > 0);
         let ago = last.map_or(String::new(), |last| match now().saturating_sub(last) {
@@ -59,17 +59,30 @@ impl Row {
 pub struct Cell {
     /// The last verdict, if there was one.
     pub held: Option<bool>,
-    /// How many verdicts there were.
+    /// The number of verdicts.
     pub runs: i64,
-    /// Whether it runs now.
+    /// Whether the exercise runs now.
     pub running: bool,
-    /// When the last verdict came, in seconds since 1970, or 0.
+    /// The time of the last verdict in seconds since 1970, or 0.
     pub last: u64,
-    /// Since when each verdict was the same.
+    /// The time since which every verdict was the same.
     pub since: u64,
 }
 
-/// Where a board is shown: a terminal of any size, or else a line for each change.
+impl Cell {
+    /// Returns the number of a color, and the text.
+    fn display(self, is_short: bool) -> (u8, String) {
+        let (color, symbol, word, runs) = match self {
+            Cell { running: true, runs, .. } => (33, '~', "runs", runs + 1),
+            Cell { held: Some(true), runs, .. } => (32, '+', "held", runs),
+            Cell { held: Some(false), runs, .. } => (31, 'x', "broken", runs),
+            Cell { held: None, .. } => return (0, String::new()),
+        };
+        (color, if is_short { format!("{symbol}{runs}") } else { format!("{word} {runs}") })
+    }
+}
+
+/// Shows a board: on a terminal of any size, or else as a line for each change.
 pub struct Screen {
     columns: Vec<&'static str>,
     /// The line that a student types.
@@ -78,12 +91,12 @@ pub struct Screen {
     look: Look,
     begin: Instant,
     drawn: Option<Instant>,
-    /// What the terminal shows.
+    /// What the terminal shows now.
     picture: String,
     rows: Vec<Row>,
     has_changed: bool,
     /// A text below the board.
-    said: String,
+    notice: String,
 }
 
 /// What a terminal can show.
@@ -106,35 +119,34 @@ impl Screen {
             picture: String::new(),
             rows: Vec::new(),
             has_changed: true,
-            said: String::new(),
+            notice: String::new(),
         }
     }
 
-    /// Notes a change. Where there is no terminal, prints it.
-    pub fn line(&mut self, text: &str) -> Result<()> {
+    /// Notes a change, and prints its `line` unless stdout is a terminal. Ends the notice.
+    pub fn change(&mut self, line: &str) -> Result<()> {
         self.has_changed = true;
-        self.said.clear();
-        self.print(text)
+        self.notice.clear();
+        self.print(line)
     }
 
-    /// Shows a line of text until the next change, or nothing instead.
-    pub fn say(&mut self, text: &str) -> Result<()> {
-        if self.said != text {
-            self.said = text.to_owned();
-            self.print(text)?;
+    /// Shows a notice until the next change. An empty one ends the one before.
+    pub fn notify(&mut self, notice: &str) -> Result<()> {
+        if self.notice != notice {
+            self.notice = notice.to_owned();
+            self.print(notice)?;
         }
         self.paint()
     }
 
     fn print(&self, text: &str) -> Result<()> {
         if !self.is_terminal && !text.is_empty() {
-            writeln!(stdout(), "{}", cleaned(text, usize::MAX, self.look))?;
+            writeln!(stdout(), "{}", sanitized(text, usize::MAX, self.look))?;
         }
         Ok(())
     }
 
-    /// Shows the board. Takes the rows only if there was a change, and not more often than ten times a
-    /// second.
+    /// Shows the board, at most ten times a second. Calls `rows` only after a change.
     pub fn draw(&mut self, rows: impl FnOnce() -> Vec<Row>) -> Result<()> {
         if !self.is_terminal || self.drawn.is_some_and(|drawn| drawn.elapsed() < PAUSE) {
             return Ok(());
@@ -147,16 +159,16 @@ impl Screen {
         self.paint()
     }
 
-    /// Paints what is not there already, also when the terminal has got another size.
+    /// Paints the board if the terminal shows another one, for example because its size has changed.
     fn paint(&mut self) -> Result<()> {
         if !self.is_terminal {
             return Ok(());
         }
-        // A terminal without a size, as `docker exec -t` makes one, gets a board for 80x24.
+        // `docker exec -t` makes a terminal without a size.
         let (Width(width), Height(height)) = terminal_size().unwrap_or((Width(80), Height(24)));
         let picture = self.board(width.into(), height.into());
         if picture != self.picture {
-            // From the upper left corner; each line, and what is below, is cleared.
+            // Start in the upper left corner, and clear the rest of each line and the lines below.
             let lines = picture.replace('\n', "\x1b[K\r\n");
             write!(stdout(), "\x1b[H{lines}\x1b[J")?;
             stdout().flush()?;
@@ -165,25 +177,29 @@ impl Screen {
         Ok(())
     }
 
+    /// Returns the board for a terminal of this size: the invitation, a title, the heads of the
+    /// columns, a page of the rows, the sums and the notice.
     fn board(&self, width: usize, height: usize) -> String {
-        let look = self.look;
-        let names = self.rows.iter().map(|row| wide(&cleaned(&row.name, NAME_WIDTH, look))).max();
-        let names = names.unwrap_or(0).max("held".len()) + 2;
+        let cut = |text: &str| sanitized(text, width, self.look);
+        let name = |row: &Row| sanitized(&row.name, NAME_WIDTH, self.look);
+        let names = self.rows.iter().map(|row| columns(&name(row))).max().unwrap_or(0);
+        let names = names.max("held".len()) + 2;
         let left = names + AGO_WIDTH;
         let cells = (width.saturating_sub(left) / self.columns.len().max(1)).clamp(4, 12);
         let is_short = cells < "broken 99 ".len();
 
-        // A shell takes what is on several lines as one, with a backslash at the end of the others.
-        let room = width.saturating_sub(" \\".len());
-        let line = wrapped(&cleaned(&self.invitation, usize::MAX, look), room);
-        let said = wrapped(&cleaned(&self.said, usize::MAX, look), width);
-        // There are also a line about the invitation, a title, the heads and the sums.
-        let rows = height.saturating_sub(line.len() + said.len() + 4).max(1);
+        // In a shell, a backslash at the end of a line continues the line.
+        let invitation = sanitized(&self.invitation, usize::MAX, self.look);
+        let invitation = wrap(&invitation, width.saturating_sub(" \\".len()));
+        let notice = wrap(&sanitized(&self.notice, usize::MAX, self.look), width);
+        let others = invitation.lines().count() + notice.lines().count() + 4;
+        let rows = height.saturating_sub(others).max(1);
         let pages = self.rows.len().div_ceil(rows).max(1);
         let page = (self.begin.elapsed().as_secs() / PAGE_TIME.as_secs()) as usize % pages;
-        let here = self.rows.iter().filter(|row| row.here).count();
+
+        let count = |is: fn(&Row) -> bool| self.rows.iter().filter(|row| is(row)).count();
         let students = if self.rows.len() == 1 { "student" } else { "students" };
-        let stuck = self.rows.iter().filter(|row| row.is_stuck()).count();
+        let (here, stuck) = (count(|row| row.here), count(Row::is_stuck));
         let mut title =
             format!("{} {students}, {here} here (*), {stuck} stuck (!)", self.rows.len());
         if pages > 1 {
@@ -192,69 +208,48 @@ impl Screen {
         if is_short {
             title += "   + held  x broken  ~ runs";
         }
-        let cut = |text: &str| cleaned(text, width, look);
-        let mut board = cut("Type this line, with your own name:") + "\n";
-        board += &format!("{}\n{}\n", line.join(" \\\n"), cut(&title));
         let heads = self.columns.iter().map(|head| format!("{:<cells$.1$}", head, cells - 1));
-        board += &cut(&format!("{:names$}last  {}", "", heads.collect::<String>()));
+        let heads = format!("{:names$}last  {}", "", heads.collect::<String>());
+        let mut board = [
+            cut("Type this line, with your own name:"),
+            invitation.replace('\n', " \\\n"),
+            cut(&title),
+            cut(&heads),
+        ]
+        .join("\n");
 
         for row in self.rows.iter().skip(page * rows).take(rows) {
-            let name = cleaned(&row.name, NAME_WIDTH, look);
-            let gap = " ".repeat(names - 1 - wide(&name));
+            let name = name(row);
+            let gap = " ".repeat(names - 1 - columns(&name));
             let here = if row.here { '*' } else { ' ' };
             board += &format!("\n{here}{name}{gap}{}", row.ago());
-            let room = (width.saturating_sub(left) / cells).min(row.cells.len());
-            for cell in &row.cells[..room] {
-                let (color, text) = cell.shown(is_short);
+            for cell in row.cells.iter().take(width.saturating_sub(left) / cells) {
+                let (color, text) = cell.display(is_short);
                 let text = format!("{text:<0$.1$}", cells, cells - 1);
-                board +=
-                    &if look.has_colors { format!("\x1b[{color}m{text}\x1b[0m") } else { text };
+                board += &match self.look.has_colors {
+                    true => format!("\x1b[{color}m{text}\x1b[0m"),
+                    false => text,
+                };
             }
         }
-        let held = |column: usize| {
+        let sum = |column: usize| {
             let held = self.rows.iter().filter(|row| row.cells[column].held == Some(true));
             format!("{:<cells$}", held.count())
         };
-        let sums: String = (0..self.columns.len()).map(held).collect();
+        let sums: String = (0..self.columns.len()).map(sum).collect();
         board += &format!("\n{}", cut(&format!("{:<left$}{sums}", " held")));
-        for line in said {
+        for line in notice.lines() {
             board += &format!("\n{line}");
         }
         board
     }
 }
 
-impl Cell {
-    /// Returns the color of the text, and the text.
-    fn shown(self, is_short: bool) -> (u8, String) {
-        let (color, sign, word, runs) = match self {
-            Cell { running: true, runs, .. } => (33, '~', "runs", runs + 1),
-            Cell { held: Some(true), runs, .. } => (32, '+', "held", runs),
-            Cell { held: Some(false), runs, .. } => (31, 'x', "broken", runs),
-            Cell { held: None, .. } => return (0, String::new()),
-        };
-        (color, if is_short { format!("{sign}{runs}") } else { format!("{word} {runs}") })
-    }
-}
-
-/// Returns a text in lines of at most so many columns, broken between words: a line that breaks in
-/// a word can't be copied.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut().filter(|line| wide(line) + 1 + wide(word) <= width) {
-            Some(line) => *line += &format!(" {word}"),
-            None => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
-/// Returns a text of at most so many columns that does nothing to a terminal: without escape sequences,
-/// control characters, and characters that take no column, such as those that change the direction.
-fn cleaned(text: &str, width: usize, look: Look) -> String {
-    let mut cleaned = String::new();
-    let mut columns = 0;
+/// Returns `text`, cut to at most `width` columns, without anything that could disturb a terminal:
+/// escape sequences, control characters, and characters of no width, such as those that change the
+/// direction.
+fn sanitized(text: &str, width: usize, look: Look) -> String {
+    let (mut sanitized, mut columns) = (String::new(), 0);
     for char in strip_ansi_escapes::strip_str(text).chars() {
         let char = if look.is_utf8 || char.is_ascii() { char } else { '?' };
         let more = char.width().unwrap_or(0);
@@ -263,14 +258,14 @@ fn cleaned(text: &str, width: usize, look: Look) -> String {
         }
         if more > 0 {
             columns += more;
-            cleaned.push(char);
+            sanitized.push(char);
         }
     }
-    cleaned
+    sanitized
 }
 
-/// Returns how many columns a cleaned text takes.
-fn wide(text: &str) -> usize {
+/// Returns how many columns a sanitized text takes.
+fn columns(text: &str) -> usize {
     text.chars().filter_map(UnicodeWidthChar::width).sum()
 }
 
@@ -300,7 +295,7 @@ mod tests {
     const PLAIN: Look = Look { is_utf8: false, has_colors: false };
 
     #[test]
-    fn a_board_fits_into_any_terminal() {
+    fn a_board_fits_any_terminal() {
         let wide = "\
 Type this line, with your own name:
 export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME=your-name
@@ -327,10 +322,10 @@ export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME=your-name
     }
 
     #[test]
-    fn an_invitation_breaks_between_words() {
+    fn the_invitation_breaks_between_words() {
         let mut screen = screen(0, PLAIN);
         screen.invitation = invitation("192.168.100.200:12379", "your-name", Some("your-password"));
-        screen.said = format!("{}end", "word ".repeat(30));
+        screen.notice = format!("{}end", "word ".repeat(30));
         let board = screen.board(80, 24);
         let lines: Vec<_> = board.lines().collect();
         let expected = [
@@ -343,7 +338,7 @@ export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME=your-name
     }
 
     #[test]
-    fn a_name_does_nothing_to_a_terminal() {
+    fn names_cannot_inject_escape_sequences() {
         let utf8 = Look { is_utf8: true, has_colors: false };
         for (name, shown) in [
             ("anna\u{1b}[2J\u{7}\n", "anna"),
@@ -353,8 +348,8 @@ export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME=your-name
             ("Zoë", "Zoë"),
             ("漢字漢字漢字漢字漢字", "漢字漢字漢字漢字"),
         ] {
-            assert_eq!(cleaned(name, NAME_WIDTH, utf8), shown);
+            assert_eq!(sanitized(name, NAME_WIDTH, utf8), shown);
         }
-        assert_eq!(cleaned("Zoë", NAME_WIDTH, PLAIN), "Zo?");
+        assert_eq!(sanitized("Zoë", NAME_WIDTH, PLAIN), "Zo?");
     }
 }

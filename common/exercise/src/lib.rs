@@ -31,7 +31,7 @@ pub use request_log::RequestLog;
 pub use run::{BoxFuture, run, try_answer};
 pub use scene::{Scene, becomes, blocking, connect_to};
 pub use stage::{Fault, Played, still_waits};
-pub use text::{colored, complain, wrapped};
+pub use text::{colored, complain, wrap, wrapped};
 pub use verdict::{
     Stages, Stopwatch, Verdict, broken, check_running, held, retry_if_slow,
     retry_if_slow_or_counted, returned_error, too_slow,
