@@ -7,8 +7,8 @@
 //! cargo board remove NAME [CLONE]   removes a row, for example one with a mistyped name
 //! ```
 //!
-//! The board is below `class/` in the etcd that `ETCDCTL_ENDPOINTS` names. `cargo class` starts one,
-//! and its screen shows the line to type.
+//! The board is below `class/` in the etcd that `ETCDCTL_ENDPOINTS` names. `cargo class` starts
+//! one, and its screen shows the line to type.
 
 use anyhow::Result;
 use common::{cannot_use, words};

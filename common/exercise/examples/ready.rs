@@ -1,4 +1,4 @@
-//! Says whether this machine is ready for a lesson, or what is missing.
+//! Checks whether this machine is ready for a lesson, and prints what is missing.
 //!
 //! ```text
 //! cargo ready
@@ -23,7 +23,7 @@ async fn main() -> Result<ExitCode> {
     no_argument(include_str!("ready.rs"));
     let checks = [
         spawn_blocking(programs).await?,
-        own_etcd().await.context("no etcd can be started here"),
+        own_etcd().await.context("cannot start an etcd on this machine"),
         chapters_etcd().await,
     ];
     for check in &checks {
@@ -37,19 +37,19 @@ async fn main() -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!ready)))
 }
 
-/// Builds all that is used in a lesson.
+/// Builds everything that a lesson uses.
 fn programs() -> Result<String> {
     let begin = Instant::now();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     let status = cargo.args(["build", "--all-targets"]).current_dir(root()).status();
     ensure!(
         status.context("cannot run cargo")?.success(),
-        "the build has failed; its error is above. In the lesson, work with a neighbour"
+        "cannot build the programs: the error is above; if you can't fix it, work with a neighbor"
     );
-    Ok(format!("all programs are built, just now in {} s", begin.elapsed().as_secs()))
+    Ok(format!("all programs are built (just now in {} s)", begin.elapsed().as_secs()))
 }
 
-/// Starts an etcd as the exercises do, and uses it.
+/// Starts a private etcd, as the exercises do, and uses it.
 async fn own_etcd() -> Result<String> {
     let server = spawn_blocking(Server::start).await??;
     let mut client = connect_to([server.address().to_string()]).await?;
@@ -58,12 +58,12 @@ async fn own_etcd() -> Result<String> {
     Ok(format!("etcd {} runs here", status.version()))
 }
 
-/// Looks at the etcd that the chapters use. Starts none.
+/// Connects to the etcd that the chapters use, unless the first chapter will start it.
 async fn chapters_etcd() -> Result<String> {
     let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
     let named = variable("ETCDCTL_ENDPOINTS");
     let local = format!("127.0.0.1:{}", variable("ETCD_LOCAL_PORT").unwrap_or("2379".to_owned()));
-    // What is not a port is an error below.
+    // `connect_through` explains what is wrong with a port that doesn't parse.
     if let (None, Ok(local)) = (&named, local.parse::<SocketAddr>())
         && TcpStream::connect(local).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
     {

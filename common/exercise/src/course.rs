@@ -4,11 +4,11 @@ use std::path::PathBuf;
 /// One exercise of the course.
 #[derive(Clone, Copy)]
 pub struct Exercise {
-    /// The package that has it, which is its chapter.
+    /// The name of the package, which is its chapter.
     pub chapter: &'static str,
     /// The name of the example.
     pub name: &'static str,
-    /// The second hint. The first one is in each broken verdict.
+    /// The second hint. A *broken* verdict has the first one.
     pub hint: &'static str,
 }
 
@@ -86,7 +86,7 @@ impl Exercise {
         COURSE.into_iter().find(|exercise| exercise.name == name)
     }
 
-    /// Returns the command that tries it.
+    /// Returns the command that tries this exercise.
     pub fn command(self) -> String {
         format!("cargo run -p {} --example {}", self.chapter, self.name)
     }
@@ -97,21 +97,21 @@ impl Exercise {
         root().join(below).join("examples").join(self.name).join("yours.rs")
     }
 
-    /// Returns the path of an answer, such as `solution.rs`, from the workspace on.
+    /// Returns the path of an answer, such as `solution.rs`, relative to the workspace.
     pub fn answer(self, file: &str) -> String {
         format!("common/answers/{}/{file}", self.name)
     }
 
-    /// Returns the one after it.
+    /// Returns the next exercise of the course.
     pub(crate) fn next(self) -> Option<Exercise> {
         COURSE.into_iter().skip_while(|other| other.name != self.name).nth(1)
     }
 }
 
-/// Returns the folder of the workspace, wherever it is now: cargo builds nothing again when it was moved,
-/// or copied together with what is built.
+/// Returns the folder of the workspace. It may have moved since this program was built, because
+/// cargo doesn't rebuild a workspace that was moved or copied.
 pub fn root() -> PathBuf {
-    // That of the package that `cargo run` has started.
+    // `cargo run` sets this variable to where the package is now.
     let built = env!("CARGO_MANIFEST_DIR");
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or(built.into()));
     let root = package.ancestors().find(|folder| folder.join("common/exercise").exists());

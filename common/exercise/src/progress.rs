@@ -1,7 +1,8 @@
-//! What a student has done so far, in files below the target folder. There is no server in it.
+//! A student's progress, in files below the target folder.
 
 use std::fs;
 use std::path::PathBuf;
+use std::process;
 
 use anyhow::{Context, Result};
 use etcd_server::target_folder;
@@ -9,16 +10,17 @@ use etcd_server::target_folder;
 use crate::course::{Exercise, root};
 use crate::verdict::Verdict;
 
-/// The note with the last text of `yours.rs` that was *held*.
+/// The end of the name of the file with the last `yours.rs` that was *held*.
 const HELD: &str = ".held.rs";
 
-/// Returns the path of a file about an exercise, below the target folder.
+/// Returns the path of a note about an exercise. `kind` is the end of its name.
 ///
 /// # Errors
 ///
 /// This program is not in a target folder.
 pub fn note(exercise: Exercise, kind: &str) -> Result<PathBuf> {
-    let folder = folder().context("this program is in no target folder")?;
+    let folder =
+        folder().context("cannot find the target folder: start this program with cargo")?;
     Ok(folder.join(format!("{}{kind}", exercise.name)))
 }
 
@@ -27,7 +29,7 @@ pub fn was_held(exercise: Exercise) -> bool {
     note(exercise, HELD).is_ok_and(|kept| kept.exists())
 }
 
-/// Returns what a student has achieved, in words: the verdicts, and what `yours.rs` is now.
+/// Returns the state of an exercise in words: the best verdict, and what `yours.rs` is now.
 pub fn state(exercise: Exercise) -> &'static str {
     let yours = fs::read_to_string(exercise.yours()).unwrap_or_default();
     let mistake = fs::read_to_string(root().join(exercise.answer("mistake.rs")));
@@ -40,27 +42,30 @@ pub fn state(exercise: Exercise) -> &'static str {
     };
     match (was_held(exercise), now) {
         (_, Some(true)) => "held",
-        (true, Some(false)) => "held, the file now: broken",
-        (true, None) if is_original => "held, the file now: as it comes",
-        (true, None) => "held, and changed since",
-        (false, Some(false)) if is_original => "broken, as it comes",
+        (true, Some(false)) => "held, then changed: broken",
+        (true, None) if is_original => "held, then the original file again",
+        (true, None) => "held, then changed: not tried",
+        (false, Some(false)) if is_original => "broken (the original file)",
         (false, Some(false)) => "broken",
         (false, None) if verdict.is_none() || is_original => "not tried",
-        (false, None) => "broken, and changed since",
+        (false, None) => "broken, then changed: not tried",
     }
 }
 
-/// Notes the verdict on what `yours.rs` was when it was compiled. Keeps that text if it was *held*.
+/// Notes the verdict on `yours`, the text that was compiled. Keeps the text if it was *held*.
 pub(crate) fn note_verdict(exercise: Exercise, yours: &str, verdict: &Verdict) -> Result<()> {
     let last = note(exercise, "")?;
     fs::create_dir_all(last.parent().context("no folder")?)?;
     if let Verdict::Held(_) = verdict {
         fs::write(note(exercise, HELD)?, yours)?;
     }
-    Ok(fs::write(last, format!("{}\n{yours}", verdict.word()))?)
+    // In one step, because another run may read or write the note at the same time.
+    let new = note(exercise, &format!(".{}", process::id()))?;
+    fs::write(&new, format!("{}\n{yours}", verdict.word()))?;
+    Ok(fs::rename(new, last)?)
 }
 
-/// Returns the folder below the target folder that has what is known of this clone's student.
+/// Returns the folder with the notes about this clone's student, below the target folder.
 pub(crate) fn folder() -> Option<PathBuf> {
     Some(target_folder()?.join("progress"))
 }

@@ -16,20 +16,20 @@ use crate::progress;
 use crate::text::complain;
 use crate::verdict::Verdict;
 
-/// Below this is what a class knows of its students: `class/NAME/CLONE/EXERCISE` has the last verdict.
+/// The prefix of the keys of a class: `class/NAME/CLONE/EXERCISE` has a student's last verdict.
 pub const CLASS: &str = "class/";
-/// The last part of a key that is there while an exercise runs.
+/// The last part of a key that exists while an exercise runs.
 pub const RUNNING: &str = "running";
-/// The last part of a key that is there while a student is.
+/// The last part of a key that exists while a student is present.
 pub const HERE: &str = "here";
 
-/// The TTL of the lease that says that an exercise runs, in seconds. It is renewed while it does.
+/// The TTL of the lease on the key of a run, in seconds. The run renews it.
 const RUN_TTL: i64 = 4;
-/// For how long somebody who has run something is here, in seconds.
+/// How long a student counts as present after a run has begun, in seconds.
 const HERE_TTL: i64 = 600;
 
-/// Reports a run to the class, from a thread of its own: whatever happens to the report, the experiment
-/// and its verdict stay as they are.
+/// A report of a run to the class. It has a thread of its own, so that a report that fails or hangs
+/// changes nothing about the experiment and its verdict.
 pub(crate) struct Report {
     is_named: bool,
     verdict: oneshot::Sender<&'static str>,
@@ -37,8 +37,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Begins to report that the exercise runs, if `EXERCISE_NAME` says who is in which class.
-    /// Without a name, asks whether there is a class.
+    /// Reports that the exercise runs, if `EXERCISE_NAME` names the student. Without a name, checks
+    /// that the student is in no class.
     pub(crate) fn begin(exercise: &str) -> Option<Report> {
         let name = env::var_os("EXERCISE_NAME").unwrap_or_default();
         let name = name.to_string_lossy().trim().replace('/', "-");
@@ -48,22 +48,22 @@ impl Report {
         }
         let student = format!("{CLASS}{name}/{}/", clone_id());
         let exercise = exercise.to_owned();
-        let (verdict, told) = oneshot::channel();
+        let (verdict, verdict_received) = oneshot::channel();
         let (end, ended) = mpsc::channel();
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build();
             let reported = runtime.map_err(Into::into).and_then(|runtime| match is_named {
-                true => runtime.block_on(report(student, exercise, told)),
+                true => runtime.block_on(report(student, exercise, verdict_received)),
                 false => runtime.block_on(check_no_class()),
             });
-            let _ = end.send(reported); // nobody waits after the run
+            let _ = end.send(reported); // the run may have ended
         });
         Some(Report { is_named, verdict, ended })
     }
 
-    /// Reports the verdict. Waits for that no longer than for a request, and never without a name.
+    /// Reports the verdict. Waits at most as long as for one request, and never without a name.
     pub(crate) fn end(self, verdict: &Verdict) {
-        let _ = self.verdict.send(verdict.word()); // if the report has failed, `ended` has the error
+        let _ = self.verdict.send(verdict.word()); // if the report failed, `ended` has the error
         let reported = match self.is_named {
             true => self.ended.recv_timeout(REQUEST_TIMEOUT).context("no response in time"),
             false => self.ended.try_recv().or(Ok(Ok(()))),
@@ -75,7 +75,7 @@ impl Report {
 }
 
 /// Checks that the etcd of a student without a name isn't the etcd of a class, which has keys below
-/// `class/` from its beginning. An etcd that doesn't respond isn't the student's problem now.
+/// `class/` from the beginning. Ignores an etcd that doesn't respond.
 async fn check_no_class() -> Result<()> {
     let Ok(mut client) = connect_through(Failover::default()).await else {
         return Ok(());
@@ -95,7 +95,7 @@ async fn report(
     verdict: oneshot::Receiver<&'static str>,
 ) -> Result<()> {
     let endpoints = env::var_os("ETCDCTL_ENDPOINTS").filter(|endpoints| !endpoints.is_empty());
-    endpoints.context("ETCDCTL_ENDPOINTS does not name its etcd")?;
+    endpoints.context("ETCDCTL_ENDPOINTS is not set; type the line that the teacher shows")?;
     let mut client = connect_through(Failover::default()).await?;
     let here = within(REQUEST_TIMEOUT, client.lease_grant(HERE_TTL, None)).await?;
     let run = within(REQUEST_TIMEOUT, client.lease_grant(RUN_TTL, None)).await?;
@@ -118,26 +118,27 @@ async fn report(
     let renewals = async {
         loop {
             sleep(third).await;
-            // If renewals fail, the board shows no run for a while, and the verdict all the same.
+            // If a renewal fails, the board may show no run for a while, but it will get the
+            // verdict.
             let _ = within(REQUEST_TIMEOUT, renewing.lease_keep_alive(run.id())).await;
         }
     };
     let word = tokio::select! {
-        word = verdict => word.context("there is none")?,
-        () = renewals => return Ok(()), // never
+        word = verdict => word.context("the run ended without a verdict")?,
+        () = renewals => return Ok(()), // unreachable: `renewals` loops forever
     };
-    // Both or none: the board never shows a verdict of a run that goes on.
+    // In one transaction, so that the board never shows the verdict of a run that goes on.
     let end = Txn::new().and_then([
         TxnOp::put(verdict_key, verdict_value(word, &before.unwrap_or_default()), None),
         TxnOp::delete(running, None),
     ]);
     within(REQUEST_TIMEOUT, client.txn(end)).await.context("put failed")?;
-    let _ = within(REQUEST_TIMEOUT, client.lease_revoke(run.id())).await; // it would end by itself
+    let _ = within(REQUEST_TIMEOUT, client.lease_revoke(run.id())).await; // it would expire anyway
     Ok(())
 }
 
-/// Returns the value of a verdict's key: `held` or `broken`, when that came, and since when each
-/// verdict was the same. `before` is the value until now.
+/// Returns the value of a verdict's key: `held` or `broken`, the time of this verdict, and the time
+/// since which every verdict was the same. `before` is the previous value.
 pub fn verdict_value(word: &str, before: &str) -> String {
     let now = now();
     match before.split(' ').collect::<Vec<_>>()[..] {
@@ -151,10 +152,10 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-/// Returns four letters that tell this clone from others, as two students may have the same name. They are
-/// made once.
+/// Returns four letters that distinguish this clone from others, because two students may have the
+/// same name. The first call on a clone makes them up.
 fn clone_id() -> String {
-    let made = || {
+    let id = || {
         let path = progress::folder()?.join("clone");
         fs::create_dir_all(path.parent()?).ok()?;
         let id: String = std::iter::repeat_with(fastrand::lowercase).take(4).collect();
@@ -167,5 +168,5 @@ fn clone_id() -> String {
             _ => None,
         }
     };
-    made().unwrap_or("none".to_owned())
+    id().unwrap_or("none".to_owned())
 }

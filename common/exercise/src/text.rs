@@ -25,8 +25,8 @@ fn width(terminal: Option<(Width, Height)>) -> usize {
     terminal.map_or(usize::MAX, |(Width(width), _)| width.into())
 }
 
-/// Breaks the lines of `text` between words, so that each has at most `width` columns. A longer word
-/// stays whole.
+/// Breaks the lines of `text` between words, so that each has at most `width` columns. A longer
+/// word stays whole.
 pub fn wrap(text: &str, width: usize) -> String {
     let mut wrapped = String::new();
     for line in text.split_inclusive('\n') {

@@ -1,4 +1,4 @@
-//! All answers to the exercises but the students' own, and the verdict on each.
+//! All answers to the exercises except the students' own, each with its verdict.
 
 use std::process::ExitCode;
 
@@ -8,25 +8,25 @@ use exercise::{BoxFuture, Scene, Verdict};
 pub struct Answer {
     /// The name of its module.
     pub name: &'static str,
-    /// The last line that a run of it prints, but for the hint. `[..]` stands for anything.
+    /// The last line that its run prints before the hint. `[..]` stands for any text.
     pub verdict: String,
     experiment: fn(Scene) -> BoxFuture<'static, Verdict>,
 }
 
 impl Answer {
-    /// Whether it must be *held*.
+    /// Returns whether this answer must be *held*.
     pub fn is_right(&self) -> bool {
         self.verdict.starts_with("held: ")
     }
 
-    /// Tries it, as [`exercise::try_answer`] does.
+    /// Tries this answer, as [`exercise::try_answer`] does.
     pub fn run(&self) -> ExitCode {
         exercise::try_answer(self.experiment)
     }
 }
 
-/// Makes the list of answers. First come the functions that each answer has, with their arguments, in the order in
-/// which `experiment::run` takes them.
+/// Makes a list of answers. First come the functions of every answer with their arguments, in the
+/// order in which `experiment::run` takes them.
 macro_rules! answers {
     ($functions:tt; $($name:ident: $verdict:expr,)+) => {
         vec![$(answers!(@one $functions $name $verdict)),+]

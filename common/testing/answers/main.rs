@@ -18,7 +18,7 @@ fn main() -> Result<ExitCode> {
     };
     let answers = answers::answers(exercise).with_context(|| {
         let names = answers::EXERCISES.map(|(name, _)| name).join(", ");
-        format!("there is no exercise called {exercise:?}; there are: {names}")
+        format!("cannot find an exercise called {exercise:?}; there are: {names}")
     })?;
     match answer {
         [] => {
@@ -29,7 +29,10 @@ fn main() -> Result<ExitCode> {
         }
         [name] => {
             let answer = answers.iter().find(|answer| answer.name == *name);
-            let answer = answer.with_context(|| format!("{exercise} has no answer {name:?}"))?;
+            let answer = answer.with_context(|| {
+                let list = format!("`cargo run -p answers -- {exercise}` lists them");
+                format!("cannot find an answer called {name:?}; {list}")
+            })?;
             Ok(answer.run())
         }
         more => cannot_use(&more.join(" "), "cargo run -p answers -- EXERCISE [ANSWER]"),

@@ -1,13 +1,13 @@
-//! All tests of what the programs show and promise, as one program. `cargo test watch::` runs those of a chapter,
-//! `cargo test answers::` the answers to the exercises.
+//! All tests of what the programs show and promise, as one program. `cargo test watch::` runs the
+//! tests of a chapter, `cargo test answers::` tries the answers to the exercises.
 
-// Tests are begun in the order of their names: the answers first, as they take longest.
+// Tests start in the order of their names. The answers take longest, so they start first.
 mod answers;
 mod class;
 mod common;
 mod delete;
 mod first_page;
-mod hand_out;
+mod handout;
 mod keepalive;
 mod lease;
 mod lock;
@@ -18,7 +18,7 @@ mod server;
 mod student;
 mod watch;
 
-/// Follows the exercises on the page of a chapter, which is in this folder.
+/// Follows the exercises on the page of the chapter in this folder.
 fn follow_exercises(folder: &str) -> anyhow::Result<()> {
     let chapter = folder.trim_start_matches("common/");
     let own = exercise::COURSE.iter().filter(|exercise| exercise.chapter == chapter);

@@ -1,4 +1,5 @@
-//! What a student sees of the own progress. No test changes a file that students edit.
+//! The programs that a student uses besides the exercises. No test changes a file that students
+//! edit.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -12,8 +13,8 @@ use exercise::{COURSE, Exercise};
 use tempfile::TempDir;
 use testing::{Program, program, program_at, program_with};
 
-/// A student's copy of the workspace, whose files a test can change: those of the exercises, and the
-/// program `progress` in a target folder of its own.
+/// A copy of the exercises' files that a test can change, with the program `progress` in a target
+/// folder of its own.
 struct Copy(TempDir);
 
 impl Copy {
@@ -24,8 +25,8 @@ impl Copy {
         }
         fs::write(copy.path("target/CACHEDIR.TAG"), "")?;
         let built = program("examples/progress")?;
-        // Copied by another process: a file that this one writes may be open in a child of another
-        // test, and cannot be run then.
+        // Another process copies it: a child of another test may inherit a file that this process
+        // writes, and a file that is open for writing can't be run.
         let mut cp = testing::command("cp");
         cp.arg(built.get_program()).arg(copy.path("target/debug/examples/progress"));
         ensure!(cp.status()?.success(), "cannot copy progress");
@@ -47,7 +48,7 @@ impl Copy {
         Ok(self.0.path().join(exercise.yours().strip_prefix(testing::root())?))
     }
 
-    /// Notes a verdict, as a run of this text does.
+    /// Notes a verdict, as a run of a `yours.rs` with this text does.
     fn note(&self, name: &str, verdict: &str, text: &str) -> Result<()> {
         let note = self.path(&format!("target/progress/{name}"));
         Ok(fs::write(note, format!("{verdict}\n{text}"))?)
@@ -78,17 +79,17 @@ fn an_exercise_that_was_held_stays_held() -> Result<()> {
     ensure!(list.ends_with("\n0 of 9  .........\nnext: cargo run -p put-get --example counter\n"));
     ensure!(line_about(&list, "tidy").as_deref() == Some("not tried"), "{list}");
 
-    // A verdict in the first exercise, and then each state that its file can have.
+    // A verdict on the first exercise, and each state that its file can have after that.
     let counter = Exercise::find("counter").context("no counter")?;
     let mistake = fs::read_to_string(copy.yours(counter)?)?;
     let next = "\n1 of 9  #........\nnext: cargo run -p put-get --example pages\n";
     fs::write(copy.path("target/progress/counter.held.rs"), "right")?;
     for (verdict, tried, now, shown) in [
         ("held", "right", "right", "held"),
-        ("held", "right", "later", "held, and changed since"),
-        ("broken", "wrong", "wrong", "held, the file now: broken"),
-        ("broken", "wrong", "right", "held, and changed since"),
-        ("broken", "wrong", &mistake, "held, the file now: as it comes"),
+        ("held", "right", "later", "held, then changed: not tried"),
+        ("broken", "wrong", "wrong", "held, then changed: broken"),
+        ("broken", "wrong", "right", "held, then changed: not tried"),
+        ("broken", "wrong", &mistake, "held, then the original file again"),
     ] {
         copy.note("counter", verdict, tried)?;
         fs::write(copy.yours(counter)?, now)?;
@@ -105,7 +106,7 @@ fn a_run_of_the_original_file_counts_as_tried() -> Result<()> {
     let tidy = Exercise::find("tidy").context("no tidy")?;
     copy.note("tidy", "broken", &fs::read_to_string(copy.yours(tidy)?)?)?;
     let list = copy.progress(&[])?;
-    ensure!(line_about(&list, "tidy").as_deref() == Some("broken, as it comes"), "{list}");
+    ensure!(line_about(&list, "tidy").as_deref() == Some("broken (the original file)"), "{list}");
     Ok(())
 }
 
@@ -117,10 +118,13 @@ fn a_misspelled_word_gets_the_nearest_one() -> Result<()> {
         (&["hnit", "tidy"], "Error: cannot use \"hnit\"; did you mean hint? usage: "),
         (&["now"], "Error: cannot use \"now\"; usage: "),
         (&["hint"], "Error: cannot use \"hint\"; usage: "),
-        (&["hint", "now"], "Error: there is no exercise called \"now\"\n"),
+        (
+            &["hint", "now"],
+            "Error: cannot find an exercise called \"now\"; `cargo progress` lists ",
+        ),
         (
             &["hint", "cuonter"],
-            "Error: there is no exercise called \"cuonter\"; did you mean counter?\n",
+            "Error: cannot find an exercise called \"cuonter\"; did you mean counter?\n",
         ),
     ] {
         let shown = copy.progress(words)?;
@@ -140,7 +144,7 @@ const CARGO: &str = "#!/bin/sh\necho \"cargo $*\"\nsleep 600 &\nwait\n";
 
 fn watch(copy: &Copy) -> Result<Command> {
     let cargo = copy.path("cargo");
-    // By another process, as in `Copy::new`.
+    // Another process writes it, as in `Copy::new`.
     let write = r#"printf '%s' "$1" >"$0" && chmod 700 "$0""#;
     let status = testing::command("sh").args(["-c", write]).arg(&cargo).arg(CARGO).status()?;
     ensure!(status.success(), "cannot write {}", cargo.display());
@@ -165,7 +169,7 @@ fn a_save_ends_the_run_and_starts_the_next() -> Result<()> {
     watch.expect(saved)?;
     RUN.iter().try_for_each(|line| watch.expect(line))?;
 
-    // Another time, and then another text with the same time.
+    // First only the time changes, then only the text.
     let time = SystemTime::now() + Duration::from_secs(9);
     File::options().append(true).open(&yours)?.set_modified(time)?;
     sleep(Duration::from_secs(1));
@@ -176,7 +180,7 @@ fn a_save_ends_the_run_and_starts_the_next() -> Result<()> {
     RUN.iter().try_for_each(|line| watch.expect(line))?;
 
     watch.interrupt()?;
-    // Not before the last process has closed its stdout.
+    // `end` returns only after the last process has closed its stdout.
     let (lines, status) = watch.end()?;
     ensure!(status.success() && lines.is_empty(), "{status}: {lines:#?}");
     Ok(())
@@ -206,7 +210,7 @@ fn watch_has_keys_for_hint_rerun_next_and_quit() -> Result<()> {
 }
 
 #[test]
-fn the_last_verdict_is_noted_with_what_was_tried() -> Result<()> {
+fn a_run_notes_its_verdict_and_file() -> Result<()> {
     let server = Server::start()?;
     let tidy = Exercise::find("tidy").context("no tidy")?;
     let mut run = program_at(&server, "examples/tidy")?;
@@ -223,7 +227,7 @@ fn the_last_verdict_is_noted_with_what_was_tried() -> Result<()> {
 }
 
 #[test]
-fn progress_lists_all_exercises_and_throws_nothing_away_unasked() -> Result<()> {
+fn progress_lists_all_and_discards_nothing_unasked() -> Result<()> {
     let (status, shown) = progress(&[])?;
     let lines: Vec<&str> = shown.lines().collect();
     ensure!(status == Some(0) && lines.len() == COURSE.len() + 2, "{shown}");
@@ -231,7 +235,7 @@ fn progress_lists_all_exercises_and_throws_nothing_away_unasked() -> Result<()> 
         ensure!(line.split_whitespace().take(2).eq([chapter, name]), "{shown}");
     }
     let last = lines.last().copied().unwrap_or_default();
-    ensure!(last.starts_with("next: cargo run -p ") || last == "all of them are done", "{shown}");
+    ensure!(last.starts_with("next: cargo run -p ") || last == "all exercises are done", "{shown}");
 
     for exercise in COURSE {
         let before = fs::read_to_string(exercise.yours())?;
@@ -240,14 +244,15 @@ fn progress_lists_all_exercises_and_throws_nothing_away_unasked() -> Result<()> 
         ensure!(fs::read_to_string(exercise.yours())? == before, "{shown}");
     }
     let (status, shown) = progress(&["reset", "none"])?;
-    ensure!(status == Some(1) && shown.contains("there is no exercise called \"none\""), "{shown}");
+    let error = "Error: cannot find an exercise called \"none\"";
+    ensure!(status == Some(1) && shown.starts_with(error), "{shown}");
     let (status, shown) = progress(&["now"])?;
     ensure!(status == Some(2) && shown.contains("; usage: cargo progress"), "{shown}");
     Ok(())
 }
 
 #[test]
-fn nothing_is_broken_on_a_machine_that_stood_still() -> Result<()> {
+fn a_frozen_machine_gives_no_verdict() -> Result<()> {
     let mut run = program("answers")?;
     run.args(["roster", "mistake"]);
     let run = Program::start(run)?;
@@ -266,7 +271,7 @@ fn nothing_is_broken_on_a_machine_that_stood_still() -> Result<()> {
 fn a_machine_is_ready_or_something_is_missing() -> Result<()> {
     let server = Server::start()?;
     let ready = |endpoint: &str| -> Result<_> {
-        // All is built already; it would be built once more, as `cargo build` does it.
+        // Everything is built already, but `cargo build` would build it again.
         let output = program_with(endpoint, "examples/ready")?.env("CARGO", "true").output()?;
         Ok((output.status.code(), String::from_utf8(output.stdout)?))
     };

@@ -1,11 +1,11 @@
 //! Shows how far you have got with the exercises, and helps with them.
 //!
 //! ```text
-//! cargo progress                    the exercises, and the next one to do
+//! cargo progress                    lists the exercises and the next one to do
 //! cargo progress watch              tries an exercise whenever you save its yours.rs, until q
-//! cargo progress hint counter       a hint, even while its yours.rs does not compile
+//! cargo progress hint counter       prints a hint, even if yours.rs does not compile
 //! cargo progress solution counter   tries the solution
-//! cargo progress reset counter      brings its yours.rs back as it was handed out
+//! cargo progress reset counter      restores the original yours.rs, if you agree
 //! ```
 
 mod watch;
@@ -20,7 +20,7 @@ use common::{cannot_use, words};
 use exercise::{COURSE, Exercise, colored, complain, is_plain, note, root, say, state, was_held};
 
 const USAGE: &str = "cargo progress [watch | hint NAME | solution NAME | reset NAME]";
-/// What this program can do, beside the list.
+/// The first words that this program knows.
 const COMMANDS: [&str; 4] = ["watch", "hint", "solution", "reset"];
 
 fn main() -> Result<ExitCode> {
@@ -31,7 +31,7 @@ fn main() -> Result<ExitCode> {
         ["hint", name] => say!("{}", find(name)?.hint)?,
         ["solution", name] => return try_solution(find(name)?),
         ["reset", name] => reset(find(name)?)?,
-        // A word is missing, or one too many.
+        // A word is missing, or there is one too many.
         words @ [word, ..] if COMMANDS.contains(word) => cannot_use(&words.join(" "), USAGE),
         [word, ..] => {
             let meant = did_you_mean(word, &COMMANDS).map_or(String::new(), |meant| meant + " ");
@@ -43,23 +43,21 @@ fn main() -> Result<ExitCode> {
 }
 
 fn find(name: &str) -> Result<Exercise> {
-    Exercise::find(name).with_context(|| {
-        let meant = did_you_mean(name, &COURSE.map(|exercise| exercise.name));
-        let meant = meant.map_or(String::new(), |meant| format!("; {meant}"));
-        format!("there is no exercise called {name:?}{meant}")
-    })
+    let meant = did_you_mean(name, &COURSE.map(|exercise| exercise.name));
+    let help = meant.unwrap_or("`cargo progress` lists all exercises".to_owned());
+    Exercise::find(name).with_context(|| format!("cannot find an exercise called {name:?}; {help}"))
 }
 
-/// Asks whether the nearest of these words was meant, if one is at most two letters away.
+/// Asks whether the `known` word nearest to `word` was meant, if it is at most two letters away.
 fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
     let far = |known: &&&str| distance(word, known);
     let nearest = known.iter().filter(|known| far(known) <= 2).min_by_key(far)?;
     Some(format!("did you mean {nearest}?"))
 }
 
-/// Returns how many letters of a word must be added, removed or replaced to get another word.
+/// Returns how many letters must be added, removed or replaced to turn one word into the other.
 fn distance(from: &str, to: &str) -> usize {
-    // To the first letters of `to`: none of them, one, and so on.
+    // The distances to the first letters of `to`: to none of them, to one, and so on.
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for letter in from.chars() {
         let mut diagonal = row[0];
@@ -85,7 +83,7 @@ fn list() -> Result<()> {
     say!("{held} of {}  {bar}", COURSE.len())?;
     match next() {
         Some(exercise) => say!("next: {}", exercise.command())?,
-        None => say!("all of them are done")?,
+        None => say!("all exercises are done")?,
     }
     Ok(())
 }
@@ -95,39 +93,37 @@ fn next() -> Option<Exercise> {
     COURSE.into_iter().find(|exercise| !was_held(*exercise))
 }
 
-/// Builds and runs the program that has the answers. Returns its exit status.
+/// Builds and runs the program that tries answers. Returns its exit status.
 fn try_solution(exercise: Exercise) -> Result<ExitCode> {
-    ensure!(root().join(exercise.answer("solution.rs")).exists(), "this copy has no solutions");
-    let code = cargo(&format!("cargo run -p answers -- {} solution", exercise.name))?;
+    ensure!(
+        root().join(exercise.answer("solution.rs")).exists(),
+        "cannot try the solution: this copy of the workspace has no solutions"
+    );
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["run", "-p", "answers", "--", exercise.name, "solution"]).current_dir(root());
+    let code = cargo.status().context("cannot run cargo")?.code().unwrap_or(1);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(2)))
 }
 
-/// Types a command with cargo. Returns its exit status.
-fn cargo(command: &str) -> Result<i32> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    let status = cargo.args(command.split(' ').skip(1)).current_dir(root()).status();
-    Ok(status.context("cannot run cargo")?.code().unwrap_or(1))
-}
-
-/// Asks, and then throws away what is in the file.
+/// Restores the original file after a question, and keeps a copy of the student's work.
 fn reset(exercise: Exercise) -> Result<()> {
     let (yours, mistake) = (exercise.yours(), root().join(exercise.answer("mistake.rs")));
     let text = fs::read_to_string(&yours)?;
     if text == fs::read_to_string(&mistake)? {
-        say!("{} is as it was handed out", exercise.name)?;
+        say!("{}: this is still the original file", exercise.name)?;
         return Ok(());
     }
     let kept = note(exercise, ".yours.rs")?;
-    say!("this throws away your work on {}. Type y to do it:", exercise.name)?;
-    let mut said = String::new();
-    stdin().read_line(&mut said)?; // nothing where there is no terminal
-    if said.trim() != "y" {
-        say!("nothing is changed")?;
+    say!("this discards your work on {}; type y to do it:", exercise.name)?;
+    let mut reply = String::new();
+    stdin().read_line(&mut reply)?; // stays empty without a terminal
+    if reply.trim() != "y" {
+        say!("nothing was changed")?;
         return Ok(());
     }
     fs::create_dir_all(kept.parent().context("no folder")?)?;
     fs::write(&kept, text)?;
     fs::copy(mistake, yours)?;
-    say!("{} is as it was handed out; your work is in {}", exercise.name, kept.display())?;
+    say!("{}: the original file is back, and your work is in {}", exercise.name, kept.display())?;
     Ok(())
 }

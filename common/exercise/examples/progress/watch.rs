@@ -15,79 +15,76 @@ use tokio::time::sleep;
 
 use crate::next;
 
-/// How often the files are compared with what they were: every 200 ms.
+/// How often the files are compared with what they were.
 const TICK: Duration = Duration::from_millis(200);
-/// How long a run may take to end when it is told to: 2 s.
+/// How long a run may take to end after a signal.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
-/// Watches until `q` is typed, or this program is told to end. The run that goes on ends with it.
+/// Watches until `q` is typed or a signal ends this program. The current run ends with it.
 #[tokio::main(flavor = "current_thread")]
 pub async fn watch() -> Result<()> {
-    // The texts, not the times: some editors touch a file, and a restored file has its old time.
-    let read = |exercise: Exercise| fs::read_to_string(exercise.yours());
-    let mut texts = COURSE.map(|exercise| read(exercise).unwrap_or_default());
-    let mut exercise = next().unwrap_or(COURSE[0]);
-    let mut run: Option<Run> = None;
+    let mut texts = COURSE.map(|_| String::new());
+    saved(&mut texts);
+    let mut watch = Watch { exercise: next().unwrap_or(COURSE[0]), run: None };
     let mut typed = typed_lines();
-    let mut told_to_end = Box::pin(told_to_end());
-    show_keys(exercise, "waiting for a save")?;
+    let mut end = Box::pin(end_signal());
+    watch.show_keys()?;
     loop {
         tokio::select! {
-            told = &mut told_to_end => return Ok(told?),
+            signal = &mut end => return Ok(signal?),
             Some(line) = typed.recv() => match line.trim() {
-                "h" => say!("{}", exercise.hint)?,
-                "r" => start(&mut run, exercise)?,
-                "n" => match next_after(exercise) {
-                    Some(next) => {
-                        exercise = next;
-                        start(&mut run, exercise)?;
-                    }
-                    None => say!("all of them are done")?,
+                "h" => say!("{}", watch.exercise.hint)?,
+                "r" => watch.start(watch.exercise)?,
+                "n" => match next_after(watch.exercise) {
+                    Some(next) => watch.start(next)?,
+                    None => say!("all exercises are done")?,
                 },
                 "q" => return Ok(()),
-                _ if run.is_some() => show_keys(exercise, "running")?,
-                _ => show_keys(exercise, "waiting for a save")?,
+                _ => watch.show_keys()?,
             },
             () = sleep(TICK) => {
-                if run.as_mut().is_some_and(Run::has_ended) {
-                    run = None;
-                    show_keys(exercise, "waiting for a save")?;
+                if watch.run.as_mut().is_some_and(Run::has_ended) {
+                    watch.run = None;
+                    watch.show_keys()?;
                 }
-                let mut saved = None;
-                for (exercise, before) in COURSE.into_iter().zip(&mut texts) {
-                    // While an editor replaces the file, there may be none.
-                    if let Ok(text) = read(exercise) && text != *before {
-                        *before = text;
-                        saved = Some(exercise);
-                    }
-                }
-                if let Some(saved) = saved {
-                    exercise = saved;
-                    if run.is_some() {
+                if let Some(exercise) = saved(&mut texts) {
+                    if watch.run.is_some() {
                         clear_line()?;
-                        say!("{} was saved: this run ends, and the next one starts", saved.name)?;
+                        say!("{} was saved: this run ends, and the next one starts", exercise.name)?;
                     }
-                    let _ = touch(saved); // cargo finds most changes without it
-                    start(&mut run, exercise)?;
+                    let _ = touch(exercise); // cargo notices most saves without it
+                    watch.start(exercise)?;
                 }
             }
         }
     }
 }
 
-fn show_keys(exercise: Exercise, now: &str) -> Result<()> {
-    let keys = "h(int), r(erun), n(ext) or q(uit), and Enter";
-    Ok(say!("{}: {now}; type {keys}", exercise.name)?)
+/// Returns the exercise whose file has another text than before, and notes the new texts. It
+/// compares texts because some editors touch a file that they don't change, and because a restored
+/// file has its old time.
+fn saved(texts: &mut [String]) -> Option<Exercise> {
+    let mut saved = None;
+    for (exercise, before) in COURSE.into_iter().zip(texts) {
+        // While an editor replaces a file, it may be missing.
+        if let Ok(text) = fs::read_to_string(exercise.yours())
+            && text != *before
+        {
+            *before = text;
+            saved = Some(exercise);
+        }
+    }
+    saved
 }
 
-/// Returns the first exercise after this one that was never held. The first one follows the last.
+/// Returns the next exercise that was never held. After the last exercise comes the first.
 fn next_after(exercise: Exercise) -> Option<Exercise> {
     let from_here = COURSE.into_iter().cycle().skip_while(|other| other.name != exercise.name);
     from_here.skip(1).take(COURSE.len()).find(|exercise| !was_held(*exercise))
 }
 
-/// Returns the lines that are typed. Single keys without Enter would need a raw terminal. There, the
-/// output of a run looks like stairs, and the terminal stays raw if this program is killed.
+/// Returns the lines that are typed. Single keys without Enter would need a raw terminal, which
+/// garbles the output of a run, and stays raw if this program is killed.
 fn typed_lines() -> UnboundedReceiver<String> {
     let (sender, typed) = unbounded_channel();
     thread::spawn(move || {
@@ -100,8 +97,8 @@ fn typed_lines() -> UnboundedReceiver<String> {
     typed
 }
 
-/// Waits for Ctrl-C or (on Unix) for the end of the terminal, or another signal to end.
-async fn told_to_end() -> io::Result<()> {
+/// Waits for Ctrl-C or, on Unix, for another signal to end, such as the one of a closed terminal.
+async fn end_signal() -> io::Result<()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -121,28 +118,44 @@ async fn told_to_end() -> io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
-/// Ends the run that goes on, if any, and starts another one.
-fn start(run: &mut Option<Run>, exercise: Exercise) -> Result<()> {
-    *run = None;
-    clear_line()?;
-    say!("\n$ {}", exercise.command())?;
-    *run = Some(Run::start(exercise)?);
-    Ok(())
-}
-
-/// Makes cargo build an exercise again. Cargo compares times, and a restored `yours.rs` may be older
-/// than the last build. An editor may have `yours.rs` open, so `main.rs` gets the new time.
+/// Makes cargo build an exercise again: cargo compares times, and a restored `yours.rs` may be
+/// older than the last build. `main.rs` gets the new time, because an editor may have `yours.rs`
+/// open.
 fn touch(exercise: Exercise) -> io::Result<()> {
     let main = File::options().append(true).open(exercise.yours().with_file_name("main.rs"))?;
     main.set_modified(SystemTime::now())
 }
 
-/// Removes the bar that an ended cargo has left on the terminal.
+/// Removes the progress bar that an ended cargo leaves on a terminal.
 fn clear_line() -> io::Result<()> {
     if stdout().is_terminal() { write!(stdout(), "\r\x1b[K") } else { Ok(()) }
 }
 
-/// Cargo, and then the exercise. Dropping it ends both.
+/// The exercise that was saved last, and its run.
+struct Watch {
+    exercise: Exercise,
+    run: Option<Run>,
+}
+
+impl Watch {
+    fn show_keys(&self) -> Result<()> {
+        let now = if self.run.is_some() { "running" } else { "waiting for a save" };
+        let keys = "h(int), r(erun), n(ext) or q(uit), and Enter";
+        Ok(say!("{}: {now}; type {keys}", self.exercise.name)?)
+    }
+
+    /// Ends the current run, if there is one, and starts a run of `exercise`.
+    fn start(&mut self, exercise: Exercise) -> Result<()> {
+        self.run = None;
+        self.exercise = exercise;
+        clear_line()?;
+        say!("\n$ {}", exercise.command())?;
+        self.run = Some(Run::start(exercise)?);
+        Ok(())
+    }
+}
+
+/// A run of cargo, and then of an exercise. Dropping it ends both.
 struct Run(Child);
 
 impl Run {
@@ -160,24 +173,22 @@ impl Run {
         !matches!(self.0.try_wait(), Ok(None))
     }
 
-    /// Sends a signal to the group.
-    #[cfg(unix)]
+    /// Sends a signal to the group, whose processes may have ended.
     fn signal(&mut self, name: &str) {
-        // The shell has `kill` built in; not every system has it as a program.
-        let kill = format!("kill -{name} -{}", self.0.id());
-        let mut shell = bare_command("sh");
-        let _ = shell.args(["-c", &kill]).stderr(Stdio::null()).status(); // they may have ended
-    }
-
-    #[cfg(not(unix))]
-    fn signal(&mut self, _name: &str) {
-        let _ = self.0.kill(); // it may have ended
+        if cfg!(unix) {
+            // Every shell has `kill` built in, but not every system has it as a program.
+            let kill = format!("kill -{name} -{}", self.0.id());
+            let _ = bare_command("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
+        } else {
+            let _ = self.0.kill();
+        }
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // The guard of an etcd survives TERM, and removes the data. An answer may survive it, too.
+        // An answer may ignore TERM. The watchdog of its etcd is in another group and removes the
+        // data after either signal.
         for name in ["TERM", "KILL"] {
             if self.has_ended() {
                 return;

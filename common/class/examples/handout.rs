@@ -1,10 +1,11 @@
 //! Copies this workspace for students, without the answers.
 //!
 //! ```text
-//! cargo hand-out FOLDER
+//! cargo handout FOLDER
 //! ```
 //!
-//! The folder must not exist yet. The tests stay out too, as they name the answers.
+//! The folder must not exist yet. The tests are not in the copy either, because they name the
+//! answers.
 
 use std::fs;
 use std::io::{Write, stdout};
@@ -14,17 +15,19 @@ use anyhow::{Context, Result, anyhow, bail};
 use common::argument;
 use exercise::{COURSE, root};
 
-/// The answers, and what needs them.
+/// The answers, and the programs that need them.
 const KEPT_BACK: [&str; 3] = ["common/answers", "common/testing/answers", "common/testing/suite"];
 
 fn main() -> Result<()> {
-    let Some(folder) = argument("FOLDER", include_str!("hand-out.rs")) else {
-        bail!("which folder? Type: cargo hand-out FOLDER");
+    let Some(folder) = argument("FOLDER", include_str!("handout.rs")) else {
+        bail!("cannot copy the workspace: no folder is named; type: cargo handout FOLDER");
     };
     let folder = PathBuf::from(String::from_utf8(folder)?);
     let files = files(Path::new(""))?;
-    // An error if there is anything: nothing is written over.
-    fs::create_dir(&folder).map_err(|error| anyhow!("cannot create {folder:?}: {error}"))?;
+    // Fails if the folder exists, so the copy overwrites nothing.
+    fs::create_dir(&folder).map_err(|error| {
+        anyhow!("cannot create {folder:?}: {error}; name a new folder in an existing one")
+    })?;
 
     for path in files {
         let copy = folder.join(&path);
@@ -33,7 +36,7 @@ fn main() -> Result<()> {
             .with_context(|| format!("cannot copy {}", path.display()))?;
     }
     for exercise in COURSE {
-        // Students begin with the mistake, whatever the teacher has tried here.
+        // Students begin with the original, whatever the teacher has tried here.
         let mistake = exercise.answer("mistake.rs");
         let yours = folder.join(exercise.yours().strip_prefix(root())?);
         fs::create_dir_all(folder.join(&mistake).parent().context("no folder")?)?;
@@ -41,12 +44,13 @@ fn main() -> Result<()> {
             fs::copy(root().join(&mistake), copy)?;
         }
     }
+    // The first page links to it.
     fs::write(folder.join("TEACHING.md"), "The copy for students has no page for teachers.\n")?;
-    writeln!(stdout(), "{} is ready; it has no solutions", folder.display())?;
+    writeln!(stdout(), "copied this workspace to {}, without solutions", folder.display())?;
     Ok(())
 }
 
-/// Returns the path of each file for students, from the workspace on.
+/// Returns the files below `folder` that students get. All paths are relative to the workspace.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(root().join(folder))? {
@@ -61,10 +65,10 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Whether a folder is not for students: the answers, or nothing of this workspace's own.
+/// Returns whether students don't get this folder: it has answers, or isn't part of the workspace.
 fn is_kept_back(path: &Path) -> bool {
     let has = |name| root().join(path).join(name).exists();
-    // What a program has made, such as the target folder; another copy of the workspace.
+    // Cargo's target folder and other caches, or another copy of the workspace.
     let is_foreign = has("CACHEDIR.TAG") || has("Cargo.lock");
     is_foreign || path.ends_with(".git") || KEPT_BACK.iter().any(|folder| path == Path::new(folder))
 }

@@ -9,15 +9,15 @@ use anyhow::{Result, ensure};
 use exercise::{COURSE, Exercise};
 use testing::{check_links, program, root};
 
-fn hand_out(folder: &Path) -> Result<Output> {
-    Ok(program("examples/hand-out")?.arg(folder).output()?)
+fn handout(folder: &Path) -> Result<Output> {
+    Ok(program("examples/handout")?.arg(folder).output()?)
 }
 
 #[test]
-fn a_hand_out_has_no_answers() -> Result<()> {
+fn a_handout_has_no_answers() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let copy = folder.path().join("copy");
-    let output = hand_out(&copy)?;
+    let output = handout(&copy)?;
     ensure!(output.status.success(), "{}", String::from_utf8(output.stderr)?);
 
     let files = files(&copy)?;
@@ -26,7 +26,7 @@ fn a_hand_out_has_no_answers() -> Result<()> {
         let (solution, mistake) = (answer("solution.rs")?, answer("mistake.rs")?);
         let yours = copy.join(exercise.yours().strip_prefix(root())?);
         ensure!(fs::read_to_string(yours)? == mistake, "{}", exercise.name);
-        // The longest line that the solution has for itself.
+        // The longest line that is only in the solution.
         let own = solution.lines().filter(|line| !mistake.contains(line));
         let line = own.max_by_key(|line| line.len()).unwrap_or_default();
         for path in &files {
@@ -35,29 +35,29 @@ fn a_hand_out_has_no_answers() -> Result<()> {
         }
     }
     check_links(&copy)?;
-    // Cargo finds all that the copy needs. To build it takes minutes.
+    // Cargo finds everything that the copy needs. Building the copy would take minutes.
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     let cargo = cargo.args(["metadata", "--offline", "--no-deps", "--format-version", "1"]);
     let output = cargo.current_dir(&copy).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8(output.stderr)?);
 
-    // A folder that was moved or copied has files of its own, whatever the program was built for.
+    // A program that was built for this folder uses the copy's files if cargo runs it in the copy.
     fs::write(copy.join("delete/examples/tidy/yours.rs"), "changed")?;
     let mut progress = program("examples/progress")?;
     progress.args(["reset", "tidy"]).env("CARGO_MANIFEST_DIR", copy.join("common/exercise"));
     let shown = String::from_utf8(progress.stdin(Stdio::null()).output()?.stdout)?;
-    ensure!(shown.starts_with("this throws away your work on tidy."), "{shown}");
+    ensure!(shown.starts_with("this discards your work on tidy;"), "{shown}");
     Ok(())
 }
 
 #[test]
-fn a_hand_out_writes_over_nothing() -> Result<()> {
+fn a_handout_overwrites_nothing() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let kept = folder.path().join("kept");
     fs::write(&kept, "mine")?;
     for there in ["", "x/..", "..", "/", "kept", "kept/below", "none/below"] {
-        let mut hand_out = program("examples/hand-out")?;
-        let output = hand_out.arg(there).current_dir(folder.path()).output()?;
+        let mut handout = program("examples/handout")?;
+        let output = handout.arg(there).current_dir(folder.path()).output()?;
         let error = String::from_utf8(output.stderr)?;
         ensure!(output.status.code() == Some(1), "{there}: {}", output.status);
         ensure!(
