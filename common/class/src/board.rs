@@ -95,7 +95,8 @@ async fn follow(
     }
 }
 
-/// Returns an entry of [`Keys`], unless this is another program's key or the one that marks a class.
+/// Returns an entry of [`Keys`], unless this is another program's key or the one that marks a
+/// class.
 pub fn entry(kv: &KeyValue) -> Option<(String, (String, i64))> {
     let (key, value) = (kv.key_str().ok()?, kv.value_str().ok()?);
     (key != CLASS).then_some((key.to_owned(), (value.to_owned(), kv.version())))

@@ -15,8 +15,8 @@ pub use results::{csv, remove};
 ///
 /// # Errors
 ///
-/// `ETCDCTL_ENDPOINTS` is not set. A chapter would then use the etcd of this machine, but no student
-/// of the class reports to that one.
+/// `ETCDCTL_ENDPOINTS` is not set. A chapter would then use the etcd of this machine, but no
+/// student of the class reports to that one.
 pub fn endpoints() -> Result<String> {
     let endpoints = env::var("ETCDCTL_ENDPOINTS").ok().filter(|value| !value.is_empty());
     endpoints.context(

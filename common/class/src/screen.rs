@@ -159,7 +159,7 @@ impl Screen {
         self.paint()
     }
 
-    /// Paints the board if the terminal shows another one, for example because its size has changed.
+    /// Paints the board unless the terminal shows exactly this already.
     fn paint(&mut self) -> Result<()> {
         if !self.is_terminal {
             return Ok(());

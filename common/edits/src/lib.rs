@@ -1,10 +1,10 @@
-//! For exercises: answers that are one small edit away from another answer.
+//! For exercises: answers that differ from another answer by a small edit.
 
 use std::fs;
 
 use proc_macro::{Delimiter, Spacing, Span, TokenStream, TokenTree};
 
-/// Makes a module of each edit: the file with that edit. The file is in the same folder.
+/// Makes a module of each edit: the file, which is in the same folder, with that edit.
 ///
 /// ```ignore
 /// exercise::edits! {
@@ -14,13 +14,13 @@ use proc_macro::{Delimiter, Spacing, Span, TokenStream, TokenTree};
 /// }
 /// ```
 ///
-/// What is to be replaced must be in the file once, or it is an error of the build. Spaces and line
-/// breaks do not matter.
+/// The replaced tokens must be in the file exactly once, or the build fails. Spaces and line breaks
+/// don't matter.
 #[proc_macro]
 pub fn edits(input: TokenStream) -> TokenStream {
     let modules = modules(input).unwrap_or_else(|error| format!("compile_error!({error:?});"));
     modules.parse().unwrap_or_else(|error| {
-        format!("compile_error!({:?});", format!("an edit makes no Rust: {error}"))
+        format!("compile_error!({:?});", format!("cannot parse an edited file: {error}"))
             .parse()
             .unwrap_or_default()
     })
@@ -54,13 +54,13 @@ fn modules(input: TokenStream) -> Result<String, String> {
             code = replaced(&code, &flat(from.stream()), &flat(to.stream()))
                 .map_err(|times| format!("{name}: {from} is in {file} {times} times, not once"))?;
         }
-        // What is left over after an edit, such as an import, is no reason for a warning.
+        // An edit may leave something unused, such as an import.
         modules += &format!("#[allow(unused, clippy::all)] pub mod {name} {{ {} }}", code.concat());
     }
     Ok(modules)
 }
 
-/// Returns the tokens, each with the space behind it that it needs.
+/// Returns the tokens, each followed by a space if it needs one.
 fn flat(tokens: TokenStream) -> Vec<String> {
     let mut flat_tokens = Vec::new();
     for token in tokens {
@@ -85,7 +85,8 @@ fn flat(tokens: TokenStream) -> Vec<String> {
     flat_tokens
 }
 
-/// Returns the code with `to` in place of `from`, or how often `from` is in it if that is not once.
+/// Returns `code` with `to` instead of `from`. If `from` is not in it exactly once, returns how
+/// often it is.
 fn replaced(code: &[String], from: &[String], to: &[String]) -> Result<Vec<String>, usize> {
     let same = |at: &usize| {
         code[*at..].len() >= from.len()

@@ -1,4 +1,5 @@
-//! The answers to the exercises: the right ones are *held*, the wrong ones *broken* with a message that fits.
+//! The answers to the exercises: right ones are *held*, wrong ones *broken* with a message that
+//! fits.
 
 use std::fs;
 use std::panic::resume_unwind;
@@ -9,14 +10,14 @@ use anyhow::{Context, Result, ensure};
 use exercise::{COURSE, Exercise};
 use testing::{Places, Program, as_handed_out, program, root};
 
-/// Makes a test of each exercise, so that all of them are begun at the same time.
+/// Makes a test of each exercise, so that the exercises run at the same time.
 macro_rules! exercises {
     ($($name:ident)+) => {
         const TESTED: &[&str] = &[$(stringify!($name)),+];
         $(
             #[test]
             fn $name() -> Result<()> {
-                tells_right_from_wrong(stringify!($name))
+                every_answer_gets_its_verdict(stringify!($name))
             }
         )+
     };
@@ -27,8 +28,8 @@ exercises! { counter pages reload tidy registry heartbeat fencing leader roster 
 #[test]
 fn no_exercise_is_forgotten() -> Result<()> {
     let course = COURSE.map(|exercise| exercise.name);
-    ensure!(EXERCISES.map(|(name, _)| name) == course, "the answers are not those of COURSE");
-    ensure!(TESTED == course, "not all of COURSE is tested");
+    ensure!(EXERCISES.map(|(name, _)| name) == course, "EXERCISES differs from COURSE");
+    ensure!(TESTED == course, "TESTED differs from COURSE");
     let first_page = fs::read_to_string(root().join("README.md"))?;
     let teaching = fs::read_to_string(root().join("TEACHING.md"))?;
     for exercise in COURSE {
@@ -75,14 +76,15 @@ fn teaching_names_answers_that_exist() -> Result<()> {
     Ok(())
 }
 
-/// Tries answers to an exercise. The last line of each run must be the verdict that the answer has, in which
-/// `[..]` stands for anything, and the exit status must say the same. A hint follows a broken verdict, and no other.
+/// Tries answers to an exercise. The last line of each run must be the verdict in the answer's
+/// list, where `[..]` stands for any text. The exit status must match the verdict, and a hint must
+/// follow *broken*, but no other verdict.
 ///
-/// All answers take minutes. So without the variable `EVERY_ANSWER`, only some are tried: the first two right
-/// ones, and the first three wrong ones.
-fn tells_right_from_wrong(exercise: &str) -> Result<()> {
+/// All answers together take minutes. So without the variable `EVERY_ANSWER`, only the first two
+/// right answers and the first three wrong ones run.
+fn every_answer_gets_its_verdict(exercise: &str) -> Result<()> {
     let mut all = answers::answers(exercise).context("it has no answers")?;
-    all.retain(|answer| answer.name != "mistake"); // the page shows that one
+    all.retain(|answer| answer.name != "mistake"); // the test of the page tries it
     let (right, wrong): (Vec<Answer>, Vec<Answer>) = all.into_iter().partition(Answer::is_right);
     let (some, more) = if as_handed_out() { (right.len(), wrong.len()) } else { (2, 3) };
     let tried = right.iter().take(some).chain(wrong.iter().take(more));
@@ -112,7 +114,7 @@ fn expect_verdict(exercise: &str, answer: &Answer) -> Result<()> {
     Ok(())
 }
 
-/// Runs an answer. Returns what it has shown if that is not what was expected.
+/// Runs an answer. Returns its output if that isn't what was expected.
 fn run(exercise: &str, answer: &Answer, _places: Places) -> Result<Option<String>> {
     let mut command = program("answers")?;
     command.args([exercise, answer.name]);

@@ -12,17 +12,17 @@ use etcd_server::Server;
 use testing::{PATIENCE, Program, program_with, without_times};
 use tokio::time::{Duration, sleep};
 
-/// Returns the command that tries the file of a student, whatever that has.
+/// Returns the command that tries `yours.rs` as the student `name`.
 fn try_yours(endpoint: &str, exercise: &str, name: &str) -> Result<Command> {
     let mut command = program_with(endpoint, &format!("examples/{exercise}"))?;
     command.env("EXERCISE_NAME", name);
-    // With the signs of a terminal, which `without_times` knows.
+    // With the symbols of a terminal, which `without_times` knows.
     command.envs([("CLICOLOR_FORCE", "1"), ("LC_ALL", "C.UTF-8")]);
     Ok(command)
 }
 
-/// Waits for the end of a run. Returns its verdict, and all that it has printed, without the lengths in its
-/// picture.
+/// Waits for the end of a run. Returns its verdict and everything that it printed, without the
+/// lengths in its picture.
 fn verdict(program: Program) -> Result<(String, Vec<String>)> {
     let (lines, _) = program.end()?;
     let verdict = lines.iter().find_map(|line| {
@@ -32,7 +32,8 @@ fn verdict(program: Program) -> Result<(String, Vec<String>)> {
     Ok((verdict.to_owned(), lines.iter().map(|line| without_times(line)).collect()))
 }
 
-/// Returns the keys below `class/` without the clone, with their values and versions.
+/// Returns the keys below `class/` without the clone, each with the first word of its value and its
+/// version.
 async fn keys(client: &mut Client) -> Result<Vec<(String, String, i64)>> {
     let found = client.get("class/", Some(GetOptions::new().with_prefix())).await?;
     let key = |key: &str| {
@@ -40,13 +41,13 @@ async fn keys(client: &mut Client) -> Result<Vec<(String, String, i64)>> {
         [&path[1..2], &path[3..]].concat().join("/")
     };
     let entry = |kv: &etcd_client::KeyValue| {
-        let word = kv.value_str()?.split(' ').next().unwrap_or_default(); // without the times
+        let word = kv.value_str()?.split(' ').next().unwrap_or_default();
         Ok((key(kv.key_str()?), word.to_owned(), kv.version()))
     };
     found.kvs().iter().map(entry).collect()
 }
 
-async fn until_running(client: &mut Client, running: bool) -> Result<()> {
+async fn wait_until_running(client: &mut Client, running: bool) -> Result<()> {
     let begin = Instant::now();
     loop {
         let keys = keys(client).await?;
@@ -59,18 +60,18 @@ async fn until_running(client: &mut Client, running: bool) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_run_reports_that_it_runs_and_its_verdict() -> Result<()> {
+async fn a_run_reports_itself_and_its_verdict() -> Result<()> {
     let server = Server::start()?;
     let mut client = Client::connect([server.endpoint()], None).await?;
     let (mut runs, mut reports) = (0, 0);
     while reports < 2 {
         let run = Program::start(try_yours(&server.endpoint(), "reload", "an/na ")?)?;
-        until_running(&mut client, true).await?;
+        wait_until_running(&mut client, true).await?;
         let (verdict, lines) = verdict(run)?;
         runs += 1;
         // A busy machine may be too late for a report, and says so.
         if lines.iter().any(|line| line.starts_with("the class does not see")) && runs < 5 {
-            until_running(&mut client, false).await?;
+            wait_until_running(&mut client, false).await?;
             continue;
         }
         reports += 1;
@@ -82,19 +83,19 @@ async fn a_run_reports_that_it_runs_and_its_verdict() -> Result<()> {
         ensure!(keys == expected, "{keys:?}");
     }
 
-    // Both runs had the same verdict, so it is that since the first one.
+    // Both runs had the same verdict, so `since` is the time of the first one.
     let found = client.get("class/an-na/", Some(GetOptions::new().with_prefix())).await?;
     let value = found.kvs().last().context("no verdict")?.value_str()?;
     let times: Vec<u64> = value.split(' ').skip(1).map(str::parse).collect::<Result<_, _>>()?;
     ensure!(matches!(times[..], [last, since] if last > since), "{value}");
 
-    // Nobody says that it has ended: the lease does.
+    // A killed run can't report its end, but its lease expires.
     let run = Program::start(try_yours(&server.endpoint(), "heartbeat", "anna")?)?;
-    until_running(&mut client, true).await?;
-    drop(run); // as `kill -9`
-    until_running(&mut client, false).await?;
+    wait_until_running(&mut client, true).await?;
+    drop(run); // kills it
+    wait_until_running(&mut client, false).await?;
 
-    // An answer that is not the student's does not count.
+    // Only the student's own answer counts.
     let mut solution = program_with(&server.endpoint(), "answers")?;
     solution.args(["tidy", "solution"]).env("EXERCISE_NAME", "ben");
     Program::start(solution)?.end()?;
@@ -104,11 +105,11 @@ async fn a_run_reports_that_it_runs_and_its_verdict() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_utf8_is_reported_too() -> Result<()> {
+async fn a_name_that_is_not_utf8_is_reported() -> Result<()> {
     let server = Server::start()?;
     let mut client = Client::connect([server.endpoint()], None).await?;
     let mut run = try_yours(&server.endpoint(), "tidy", "")?;
-    run.env("EXERCISE_NAME", OsStr::from_bytes(b"J\xfcrgen")); // as a terminal in Latin-1 has it
+    run.env("EXERCISE_NAME", OsStr::from_bytes(b"J\xfcrgen")); // typed in a Latin-1 terminal
     let (verdict, _) = verdict(Program::start(run)?)?;
     let reported = keys(&mut client).await?;
     let expected = ("J\u{fffd}rgen/tidy".to_owned(), verdict, 1);
@@ -117,7 +118,7 @@ async fn a_name_that_is_not_utf8_is_reported_too() -> Result<()> {
 }
 
 #[test]
-fn an_empty_port_counts_as_not_set() -> Result<()> {
+fn an_empty_port_counts_as_unset() -> Result<()> {
     let mut command = program_with("", "class")?;
     command.env("CLASS_PORT", "");
     let class = Program::start(command)?;
@@ -136,8 +137,9 @@ fn a_password_may_take_longer_than_a_request() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let etcd = folder.path().join("etcd");
     let bundled = etcd_bin_vendored::etcd_bin_path()?;
-    // etcd computes a password's hash for seconds, as on a busy machine. By another process: one
-    // that a test starts in the meantime would inherit the open file.
+    // This etcd hashes a password for seconds, as on a busy machine. Another process writes the
+    // script: a child of another test may inherit a file that this process writes, and a file that
+    // is open for writing can't be run.
     let write =
         r#"printf '#!/bin/sh\nexec "%s" "$@" --bcrypt-cost=14\n' "$1" > "$0"; chmod 700 "$0""#;
     let mut shell = testing::command("sh");
@@ -153,7 +155,7 @@ fn a_password_may_take_longer_than_a_request() -> Result<()> {
 }
 
 #[test]
-fn a_report_that_fails_changes_nothing() -> Result<()> {
+fn a_failed_report_changes_nothing() -> Result<()> {
     let alone = verdict(Program::start(try_yours("", "tidy", "")?)?)?;
     for endpoint in ["", "127.0.0.1:1"] {
         let mut run = try_yours(endpoint, "tidy", "anna")?;
@@ -170,7 +172,7 @@ fn a_report_that_fails_changes_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_run_without_a_name_says_which_line_is_missing() -> Result<()> {
+async fn a_run_without_a_name_shows_the_missing_line() -> Result<()> {
     let server = Server::start()?;
     let mut client = Client::connect([server.endpoint()], None).await?;
     let last = |endpoint: &str| -> Result<String> {
@@ -178,7 +180,7 @@ async fn a_run_without_a_name_says_which_line_is_missing() -> Result<()> {
         Ok(lines.last().cloned().unwrap_or_default())
     };
     let alone = last("")?;
-    // An etcd of their own, and one that is gone.
+    // The student's own etcd, and an address without etcd.
     for endpoint in [&*server.endpoint(), "127.0.0.1:1"] {
         let last = last(endpoint)?;
         ensure!(last == alone, "{last}");
@@ -190,7 +192,7 @@ async fn a_run_without_a_name_says_which_line_is_missing() -> Result<()> {
 }
 
 #[test]
-fn without_a_class_there_is_an_error_that_says_what_to_do() -> Result<()> {
+fn a_missing_class_is_explained() -> Result<()> {
     for name in ["board", "simulate"] {
         for endpoint in [None, Some("")] {
             let mut command = program_with("", &format!("examples/{name}"))?;
@@ -198,7 +200,7 @@ fn without_a_class_there_is_an_error_that_says_what_to_do() -> Result<()> {
                 Some(endpoint) => command.env("ETCDCTL_ENDPOINTS", endpoint),
                 None => command.env_remove("ETCDCTL_ENDPOINTS"),
             };
-            // Keeps a wrong program from the etcd of this machine, which somebody may need.
+            // If the check fails, this keeps the program away from the etcd of this machine.
             command.env("ETCDCTL_CACERT", "/none");
             let (lines, status) = Program::start(command)?.end()?;
             ensure!(!status.success() && lines.len() == 1, "{name}: {status} {lines:#?}");
@@ -210,7 +212,7 @@ fn without_a_class_there_is_an_error_that_says_what_to_do() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_results_are_saved_and_a_row_is_removed() -> Result<()> {
+async fn the_board_saves_results_and_removes_rows() -> Result<()> {
     let server = Server::start()?;
     let mut client = Client::connect([server.endpoint()], None).await?;
     for (key, value) in [
@@ -251,7 +253,7 @@ fn ctrl_c_ends_a_class_without_an_error() -> Result<()> {
     command.env("CLASS_PORT", "0");
     let class = Program::start(command)?;
     line(&class, "everybody in this network")?; // so its board has started
-    // A terminal interrupts both, and the board may end before the class has noticed.
+    // A terminal interrupts both programs, and the board may end first.
     let interrupt = format!("pkill -INT -x -P {0} class; sleep 0.3; kill -INT {0}", class.id());
     let _ = testing::command("sh").args(["-c", &interrupt]).status()?;
     class.expect_success(&[])
@@ -285,7 +287,7 @@ async fn the_board_misses_nothing() -> Result<()> {
     board.expect("anna/fkqz/counter: held 1")?;
     client.put("class/anna/fkqz/counter", "broken", None).await?;
     board.expect("anna/fkqz/counter: broken 2")?;
-    // What a student types in does nothing to the terminal.
+    // A name can't send escape sequences to the terminal.
     client.put("class/b\u{1b}[31me\u{7}n\u{202e}/wbte/pages", "held", None).await?;
     board.expect("ben/wbte/pages: held 1")?;
 
@@ -301,7 +303,7 @@ async fn the_board_misses_nothing() -> Result<()> {
     while !(seen.contains(&"anna/fkqz/counter: held 3".to_owned())
         && seen.contains(&"carla/hjuo/tidy: held 1".to_owned()))
     {
-        seen.extend(board.line()?); // also what it says about the connection
+        seen.extend(board.line()?); // other lines are about the connection
         ensure!(begin.elapsed() < PATIENCE, "{seen:#?}");
     }
 
@@ -312,7 +314,7 @@ async fn the_board_misses_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Waits for a line that begins in this way. Returns the rest of it.
+/// Waits for a line that begins with `start`. Returns the rest of the line.
 fn line(program: &Program, start: &str) -> Result<String> {
     while let Some(line) = program.line()? {
         if let Some(rest) = line.strip_prefix(start) {
@@ -323,21 +325,21 @@ fn line(program: &Program, start: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn with_users_nobody_writes_for_others() -> Result<()> {
+async fn students_cannot_write_for_each_other() -> Result<()> {
     let mut command = program_with("", "class")?;
     command.args(["users", "anna", "ben"]).env("CLASS_PORT", "0");
-    command.env("LC_ALL", "C.UTF-8"); // for the path that it shows
+    command.env("LC_ALL", "C.UTF-8"); // the path that it shows may not be ASCII
     let class = Program::start(command)?;
     let invitation = line(&class, "export ETCDCTL_ENDPOINTS=")?;
     let (endpoint, rest) = invitation.split_once(' ').context("one word only")?;
     ensure!(rest == "EXERCISE_NAME=your-name ETCDCTL_USER=your-name:your-password", "{rest}");
     let about = line(&class, "each student's line is in ")?;
     let (path, _) = about.split_once(": ").context("no path")?;
-    let hand_out = fs::read_to_string(path)?;
+    let lines_to_print = fs::read_to_string(path)?;
     fs::remove_file(path)?;
     let password = |name: &str| {
         let start = format!("ETCDCTL_USER={name}:");
-        let word = hand_out.split_whitespace().find_map(|word| word.strip_prefix(&start));
+        let word = lines_to_print.split_whitespace().find_map(|word| word.strip_prefix(&start));
         word.map(str::to_owned).with_context(|| format!("no password of {name}"))
     };
 
@@ -360,7 +362,7 @@ async fn with_users_nobody_writes_for_others() -> Result<()> {
     }
     ben.get("class/", Some(GetOptions::new().with_prefix())).await?;
 
-    // A run reports itself with the password, and may use the keys that it needs.
+    // A run reports itself with the password, and may write the keys of its exercise.
     let mut run = try_yours(endpoint, "counter", "ben")?;
     run.env("ETCDCTL_USER", format!("ben:{}", password("ben")?));
     let (verdict, _) = verdict(Program::start(run)?)?;

@@ -16,7 +16,7 @@ fn the_exercises_print_what_the_readme_shows() -> Result<()> {
 #[tokio::test]
 async fn ends_when_the_lease_is_lost() -> Result<()> {
     let server = Server::start()?;
-    // The renewal on the stream is refused, or, if the stream was lost as well, that on a new one.
+    // etcd refuses the renewal on the old stream, or on a new one if the old one was lost, too.
     for loses_stream in [false, true] {
         let network = Proxy::to(server.address())?;
         let keepalive = Program::start(program_with(&network.address().to_string(), "keepalive")?)?;

@@ -14,7 +14,7 @@ fn the_exercises_print_what_the_readme_shows() -> Result<()> {
 }
 
 #[tokio::test]
-async fn notices_that_a_put_took_the_key_off_its_lease() -> Result<()> {
+async fn notices_a_put_without_a_lease() -> Result<()> {
     let server = Server::start()?;
     let lease = Program::start(program_at(&server, "lease")?)?;
     lease.expect("foo is set, for 5 seconds")?;

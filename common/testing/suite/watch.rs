@@ -22,7 +22,7 @@ fn the_exercises_print_what_the_readme_shows() -> Result<()> {
 }
 
 async fn client(server: &Server) -> Result<Client> {
-    // So that a put to a server that is down fails instead of being repeated.
+    // With this limit, a put fails while the server is down. Otherwise the client would repeat it.
     let options = ConnectOptions::new().with_timeout(Duration::from_secs(1));
     Ok(Client::connect([server.address().to_string()], Some(options)).await?)
 }
@@ -55,7 +55,7 @@ async fn shows_every_acknowledged_put_once_over_two_crashes() -> Result<()> {
     let watch = Program::start(program_at(&server, "watch")?)?;
     watch.expect("watching testkey")?;
 
-    // Every value is put once; where no answer came, it may be there or not.
+    // Every value is put once. If no response came, etcd may have it or not.
     let mut acknowledged = Vec::new();
     for value in 0..150 {
         if value == 50 || value == 100 {
@@ -86,7 +86,7 @@ async fn shows_every_acknowledged_put_once_over_two_crashes() -> Result<()> {
     Ok(())
 }
 
-/// Puts so many values of 1 MB. etcd-client takes 4 MB in one response.
+/// Puts `count` values of 1 MB. etcd-client accepts 4 MiB in one response.
 async fn put_large(server: &Server, count: usize) -> Result<()> {
     let (mut client, value) = (client(server).await?, "x".repeat(1_000_000));
     for _ in 0..count {
@@ -119,7 +119,7 @@ async fn catches_up_with_more_than_a_response_can_hold() -> Result<()> {
 }
 
 #[tokio::test]
-async fn ends_when_one_event_is_more_than_a_response_can_hold() -> Result<()> {
+async fn ends_when_an_event_exceeds_a_response() -> Result<()> {
     let server = Server::start_with(&["--max-request-bytes=10000000"])?;
     let watch = Program::start(program_at(&server, "watch")?)?;
     watch.expect("watching testkey")?;
