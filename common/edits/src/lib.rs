@@ -104,7 +104,7 @@ mod tests {
     use super::replaced;
 
     #[test]
-    fn replaces_what_is_there_once() {
+    fn replaces_tokens_that_occur_once() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let code = words("a b c b c d");
         assert_eq!(replaced(&code, &words("c d"), &words("x")), Ok(words("a b c b x")));

@@ -1,6 +1,7 @@
 //! For tests: runs the programs as a user does, and compares the READMEs with what the programs
 //! print.
 
+mod cluster;
 mod links;
 mod machine;
 mod places;
@@ -22,21 +23,22 @@ pub use links::check_links;
 pub use machine::{TestMachine, program, program_at, program_with, root};
 pub use places::Places;
 pub use readme::{
-    as_handed_out, follow, follow_exercises, follow_from_nothing, follow_sections, without_times,
+    follow, follow_exercises, follow_from_nothing, follow_sections, without_times,
+    yours_are_original,
 };
 
-/// How long a test waits for an event: 30 s. Only a broken program takes so long.
+/// How long a test waits for an event. Only a broken program takes that long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running program, and what it shows on the terminal: stdout and stderr, in the order of writing.
-/// Dropping it kills the program.
+/// A running program and its output: stdout and stderr, in the order of writing. Dropping it kills
+/// the program.
 pub struct Program {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Program {
-    /// Starts the program that `command` describes.
+    /// Starts a program.
     pub fn start(mut command: Command) -> Result<Program> {
         let (reader, writer) = io::pipe()?;
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
@@ -61,14 +63,14 @@ impl Program {
         }
     }
 
-    /// Waits for the next line. It must be this one.
+    /// Waits for the next line. Fails if it isn't the `expected` one.
     pub fn expect(&self, expected: &str) -> Result<()> {
         let line = self.line()?;
         ensure!(line.as_deref() == Some(expected), "expected {expected:?}, got {line:?}");
         Ok(())
     }
 
-    /// Waits for the end. Returns the lines that were not read yet, and the status.
+    /// Waits until the program ends. Returns the lines that were not read yet, and the status.
     pub fn end(mut self) -> Result<(Vec<String>, ExitStatus)> {
         let mut rest = Vec::new();
         while let Some(line) = self.line()? {
@@ -77,7 +79,8 @@ impl Program {
         Ok((rest, self.child.wait()?))
     }
 
-    /// Waits for the end. The status must be 0, and the lines that were not read yet must be these.
+    /// Waits until the program ends. Fails unless its status is 0 and the lines that were not read
+    /// yet are the `expected` ones.
     pub fn expect_success(self, expected: &[&str]) -> Result<()> {
         let (lines, status) = self.end()?;
         ensure!(status.success() && lines == expected, "{status}: {lines:#?}");
@@ -89,7 +92,7 @@ impl Program {
         signal("INT", self.child.id())
     }
 
-    /// Returns the id of its process.
+    /// Returns the id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -102,16 +105,18 @@ impl Drop for Program {
     }
 }
 
-/// Returns the command for any program, which gets little of the environment and ignores no signal.
+/// Returns the command that runs any program, with little of the environment and no ignored
+/// signals.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     prepare();
     etcd_server::bare_command(program)
 }
 
-/// Makes this process fit for many tests at the same time, wherever it was started. [`command`] does it, too.
+/// Prepares this process for many tests at the same time, wherever it was started. [`command`]
+/// calls it, too.
 pub fn prepare() {
     static PREPARED: LazyLock<io::Result<()>> = LazyLock::new(|| {
-        // A terminal of macOS allows 256 open files, until somebody asks for more.
+        // A terminal of macOS allows only 256 open files unless a program asks for more.
         rlimit::increase_nofile_limit(4096)?;
         handle_signals()
     });
@@ -120,8 +125,9 @@ pub fn prepare() {
     }
 }
 
-/// Ends the tests after Ctrl-C, as if nothing were done about it. But a program ignores the signals that the tests
-/// ignore, as they do in a script after `cargo test &`, and not those that the tests handle.
+/// Ends the tests after Ctrl-C or Ctrl-\, which would end them anyway. But in a script, `cargo test
+/// &` lets the tests ignore these signals, and every program that they start would inherit that.
+/// Programs don't inherit signals that are handled.
 fn handle_signals() -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let in_runtime = runtime.enter();
@@ -139,9 +145,9 @@ fn handle_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Sends a signal, named as for `kill`.
+/// Sends a process the signal with this name, such as `INT`.
 pub fn signal(name: &str, process: u32) -> Result<()> {
-    // The shell has `kill` built in; not every system has it as a program.
+    // Every shell has `kill` built in, but not every system has it as a program.
     let kill = format!("kill -{name} {process}");
     let status = command("sh").args(["-c", &kill]).stderr(Stdio::null()).status()?;
     ensure!(status.success(), "{kill} failed");

@@ -30,7 +30,7 @@ pub fn check_links(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the targets of the links `[text](target)`, also where text is code.
+/// Returns the targets of the links `[text](target)` outside of code blocks.
 fn links(page: &str) -> impl Iterator<Item = &str> {
     let targets = prose(page).flat_map(|line| line.split("](").skip(1));
     targets.filter_map(|rest| rest.split(')').next()).filter(|target| !target.contains("://"))
@@ -46,7 +46,7 @@ fn prose(page: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the file that a link of a page leads to.
+/// Returns the file that a link of a page leads to. Fails if there is no such file or heading.
 fn check(page: &Path, text: &str, link: &str) -> Result<PathBuf> {
     let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
     let path = if file.is_empty() { page.to_owned() } else { page.with_file_name("").join(file) };

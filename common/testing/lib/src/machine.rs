@@ -12,25 +12,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use etcd_server::{Server, free_address, target_folder};
 
-use crate::readme::Cluster;
+use crate::cluster::Cluster;
 use crate::{PATIENCE, command, signal};
 
-/// A user's machine, with the background etcd at another port than 2379. Dropping it kills that server,
-/// however often it was started, and removes the data.
+/// A user's machine, with the background etcd at another port than 2379. Dropping it kills that
+/// server, however often it was started, and removes the data.
 pub struct TestMachine {
     pub address: SocketAddr,
-    /// The processes of the server, in the order of their starts.
+    /// The processes of the server, in the order in which they started.
     pub servers: Vec<u32>,
-    /// The processes of other programs that say how to kill them.
+    /// The processes of other programs that print how to kill them.
     pub(crate) programs: Vec<u32>,
-    /// A cluster that has been started in a terminal.
+    /// A cluster that was started in a terminal.
     pub(crate) cluster: Cluster,
 }
 
 impl TestMachine {
     /// Returns a machine on which no etcd runs.
     pub fn new() -> Result<TestMachine> {
-        // A port is free again as soon as its etcd is killed, but it is this machine's, as its data is.
+        // The port and its data belong to this machine, even while its etcd is killed.
         static USED: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
         let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
         let mut address = free_address()?;
@@ -57,15 +57,15 @@ impl TestMachine {
         let mut command = program(name)?;
         command
             .env("ETCD_LOCAL_PORT", self.address.port().to_string())
-            // As in a terminal: with pictures that are not plain ASCII.
+            // Pictures as in a terminal, not in plain ASCII.
             .envs([("CLICOLOR_FORCE", "1"), ("LC_ALL", "C.UTF-8")])
             .envs(self.cluster.exported.iter().map(|(name, value)| (name, value)))
             .current_dir(root());
         Ok(command)
     }
 
-    /// Notes the process that a line names if it says how to stop a server or a program, and what the
-    /// line says about a cluster.
+    /// Notes the process in a line that says how to stop a server or a program, and what a line
+    /// says about a cluster.
     pub fn note(&mut self, line: &str) {
         let process =
             |text| line.strip_prefix(text).and_then(|process| process.parse::<u32>().ok());
@@ -104,8 +104,8 @@ pub fn program_with(endpoints: &str, name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Returns the folder of the workspace, wherever it is now: cargo builds nothing again when it was moved, or copied
-/// together with what is built.
+/// Returns the folder of the workspace. It may have moved since this test was built, because cargo
+/// doesn't rebuild a workspace that was moved or copied.
 pub fn root() -> PathBuf {
     let built = env!("CARGO_MANIFEST_DIR");
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or(built.into()));
@@ -113,14 +113,15 @@ pub fn root() -> PathBuf {
     root.unwrap_or(&package).to_owned()
 }
 
-/// Returns the command that runs a program of this workspace, such as `put-get` or `examples/counter`, as
-/// `cargo run` does, but with little of the environment. Builds it, if it is not built.
+/// Returns the command that runs a program of this workspace, such as `put-get` or
+/// `examples/counter`, as `cargo run` does, but with little of the environment. Builds the program
+/// if necessary.
 pub fn program(name: &str) -> Result<Command> {
     static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    // This test is built into target/debug/deps, the programs beside that folder.
+    // Cargo builds tests into target/debug/deps, and programs into target/debug.
     let test = env::current_exe()?;
     let folder = test.ancestors().nth(2).context("this test is in no folder")?;
-    // One at a time: cargo has a lock for that, too.
+    // One build at a time; cargo has a lock for that anyway.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.contains(name) {
         build(name, folder).with_context(|| format!("cannot build {name}"))?;
@@ -140,9 +141,9 @@ fn build(program: &str, folder: &Path) -> Result<()> {
     };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--quiet"]).current_dir(root()).arg("--profile").arg(profile);
-    let target = target_folder().context("this test is in no target folder")?;
+    let target = target_folder().context("this test is not in a target folder")?;
     cargo.arg("--target-dir").arg(&target);
-    // In between is the name of a platform, if one is named where this is built.
+    // With a named platform, its name is between the target folder and `debug`.
     if let Some(platform) = folder.parent().filter(|parent| **parent != target) {
         cargo.arg("--target").args(platform.file_name());
     }

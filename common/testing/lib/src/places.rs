@@ -1,11 +1,12 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// How many experiments run at the same time, at most. More of them would be late for what they stage.
+/// The most experiments that run at the same time. With more, they would stage their faults too
+/// late.
 const ALL: usize = 12;
 
 static FREE: (Mutex<usize>, Condvar) = (Mutex::new(ALL), Condvar::new());
 
-/// Places among the experiments that run at the same time. Dropping this gives them back.
+/// Places among the experiments that run at the same time. Dropping them frees the places.
 pub struct Places(usize);
 
 impl Places {
@@ -14,7 +15,7 @@ impl Places {
         Places::wait(1)
     }
 
-    /// Waits until no experiment runs, and keeps the others waiting.
+    /// Waits until no experiment runs, and lets none start.
     pub fn all() -> Places {
         Places::wait(ALL)
     }

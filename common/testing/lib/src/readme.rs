@@ -1,9 +1,9 @@
 //! Follows the console blocks of a README, as a reader would.
 //!
-//! A line that begins with `$ ` is a command. The lines below it are what the terminal shows. These
-//! commands are known, and may be joined by `&&`:
+//! A line that begins with `$ ` is a command, and the lines below it are what the terminal shows.
+//! These commands are known, and may be joined by `&&`:
 //!
-//! - `cargo run -p NAME`, with variables before it and arguments behind it
+//! - `cargo run -p NAME`, with variables before it and arguments after it
 //! - `export VARIABLE=VALUE`, for all terminals
 //! - `kill NUMBER`, `kill -9 NUMBER`
 //! - `rm -r target/etcd`
@@ -15,12 +15,12 @@
 //! the lines above are there. `Killed` is what a shell shows of a program that another terminal has
 //! killed, when those lines are there.
 //!
-//! Where a line has signs of a picture, equal ones in a row count as one: they come in the same order at each
-//! run, but a moment earlier or later.
+//! In a line of a picture, equal symbols in a row count as one: they come in the same order on
+//! every run, but a moment earlier or later.
 //!
-//! The section *Exercises* is followed on its own. Without an argument an exercise tries a file that
-//! students edit. So that they cannot turn a test red, the tests try the answer `mistake`, which
-//! is that file as it was handed out, unless `EVERY_ANSWER` is set.
+//! A test of its own follows the section *Exercises*. There, the tests try the answer `mistake`
+//! instead of `yours.rs`, so that they pass while a student edits that file. If `EVERY_ANSWER` is
+//! set, nobody edits it, and they try `yours.rs`.
 
 use std::env;
 use std::fs;
@@ -33,30 +33,31 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use etcd_server::metric;
 
+use crate::cluster::Cluster;
 use crate::{PATIENCE, Places, Program, TestMachine, root, signal};
 
-/// The process number of the server in the texts; 4243 is the one started next.
+/// The process number of the first server on a page. The next one has 4243, and so on.
 const FIRST_SERVER: usize = 4242;
 
-/// That of the first member of a cluster that leads.
-const FIRST_MEMBER: usize = 4301;
+/// The process number of the first leader of a cluster.
+pub(crate) const FIRST_MEMBER: usize = 4301;
 
-/// That of the first program that says how to kill it.
+/// The process number of the first program that prints how to kill it.
 const FIRST_PROGRAM: usize = 4401;
 
 const CLUSTER: &str = "-p etcd-server";
 
-/// The options that build programs with TLS.
+/// The cargo options for programs with TLS.
 const TLS: [&str; 2] = [" --features common/tls", " --features tls"];
 
-/// Follows a chapter's README, up to its exercises, on a machine where an etcd runs already. What the
-/// README quotes must stand in the program's source.
+/// Follows a chapter's README, up to its exercises, on a machine where an etcd runs already. Code
+/// that the README quotes must be in the program.
 pub fn follow(chapter: &str) -> Result<()> {
     follow_with_server(&checked(chapter)?)
 }
 
-/// Follows each section of a chapter's README on an etcd of its own, all at the same time: that saves
-/// time where programs wait for a TTL.
+/// Follows the sections of a chapter's README at the same time, each on an etcd of its own. That
+/// saves time if programs wait for a TTL.
 pub fn follow_sections(chapter: &str) -> Result<()> {
     let readme = checked(chapter)?;
     let sections = readme.split("\n## ").filter(|section| section.contains("```console"));
@@ -70,7 +71,8 @@ pub fn follow_sections(chapter: &str) -> Result<()> {
     })
 }
 
-/// Follows the exercises on the page of a chapter, which has these. What it quotes must stand in an experiment.
+/// Follows the `exercises` on the page of a chapter. Code that their section quotes must be in an
+/// experiment.
 pub fn follow_exercises(chapter: &str, exercises: &[&str]) -> Result<()> {
     let page = read(&format!("{chapter}/README.md"))?;
     let (_, page) = parts(&page);
@@ -80,12 +82,13 @@ pub fn follow_exercises(chapter: &str, exercises: &[&str]) -> Result<()> {
     follow_with_server(page)
 }
 
-/// Whether nobody works on the exercises here, so that all of them can be tried as they are handed out.
-pub fn as_handed_out() -> bool {
+/// Returns whether each `yours.rs` must be the original, because nobody works on the exercises
+/// here.
+pub fn yours_are_original() -> bool {
     env::var_os("EVERY_ANSWER").is_some()
 }
 
-/// Returns the chapter's part of its README. What that quotes stands in the program.
+/// Returns a chapter's README without the exercises. Checks its quotes.
 fn checked(chapter: &str) -> Result<String> {
     let readme = read(&format!("{chapter}/README.md"))?;
     let (readme, _) = parts(&readme);
@@ -93,21 +96,21 @@ fn checked(chapter: &str) -> Result<String> {
     Ok(readme.to_owned())
 }
 
-/// Returns a text of the workspace.
+/// Returns the text of a file in the workspace.
 fn read(path: &str) -> Result<String> {
     fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
 }
 
-/// Returns the chapter and its exercises.
+/// Splits a README into the chapter and its exercises.
 fn parts(readme: &str) -> (&str, &str) {
     readme.split_once("\n## Exercises\n").unwrap_or((readme, ""))
 }
 
-/// Checks that all that a README quotes stands in the source.
+/// Checks that the source contains all code that a README quotes.
 fn check_quotes(readme: &str, source: &str) -> Result<()> {
-    let bare = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let unindented = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
     for quote in readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()) {
-        ensure!(bare(source).contains(&bare(quote)), "not in the source:\n{quote}");
+        ensure!(unindented(source).contains(&unindented(quote)), "not in the source:\n{quote}");
     }
     Ok(())
 }
@@ -153,7 +156,7 @@ fn follow_beside<'a>(
         if let ([before @ .., last], false) = (&block.sessions[..], beside.is_empty()) {
             run_commands(machine, before, others)?;
             let mut running = Running::start(machine, last, last.command)?;
-            running.until_ready(machine)?;
+            running.wait_until_ready(machine)?;
             others.push(running);
             follow_beside(machine, beside, others)?;
             let shown = others.pop().context("no such terminal")?.end(machine)?;
@@ -169,7 +172,7 @@ fn follow_beside<'a>(
     Ok(())
 }
 
-/// Types the commands, one after the other.
+/// Runs the commands of one terminal one after the other.
 fn run_commands<'a>(
     machine: &mut TestMachine,
     sessions: &'a [Session<'a>],
@@ -199,9 +202,9 @@ fn run_commands<'a>(
             } else {
                 let mut running = Running::start(machine, session, typed)?;
                 if session.output.last() == Some(&"^Z") {
-                    running.until(machine, session.output.len() - 1)?;
+                    running.wait_for_lines(machine, session.output.len() - 1)?;
                     signal("STOP", running.program.id())?;
-                    shown.extend(running.take(machine));
+                    shown.extend(running.shown_so_far(machine));
                     shown.push("^Z".to_owned());
                     suspended = Some(running);
                 } else {
@@ -214,7 +217,8 @@ fn run_commands<'a>(
     Ok(())
 }
 
-/// Sends a signal to the process that has this number in the README, when the moment has come.
+/// Sends a signal to the process with this number in the README, as soon as the process has shown
+/// what the README shows.
 fn send(
     machine: &mut TestMachine,
     name: &str,
@@ -224,14 +228,14 @@ fn send(
     if let Some(&program) = machine.programs.get(number.wrapping_sub(FIRST_PROGRAM)) {
         let mut others = others.iter_mut();
         let running = others.find(|other| other.program.id() == program);
-        let running = running.context("it runs in no other terminal")?;
-        running.until(machine, running.session.output.len() - 1)?;
+        let running = running.context("no other terminal runs this process")?;
+        running.wait_for_lines(machine, running.session.output.len() - 1)?;
         return signal(name, program);
     }
     if let Some(&member) = machine.cluster.processes.get(number.wrapping_sub(FIRST_MEMBER)) {
         let up = machine.cluster.count();
         signal(name, member)?;
-        return until("a member is gone", || Ok(machine.cluster.count() < up));
+        return wait_until("a member is gone", || Ok(machine.cluster.count() < up));
     }
     if !others.is_empty() {
         wait_for_stream(machine)?;
@@ -239,33 +243,33 @@ fn send(
     let server =
         machine.servers.get(number.wrapping_sub(FIRST_SERVER)).context("no such server")?;
     signal(name, *server)?;
-    until("the port is closed", || Ok(TcpStream::connect(machine.address).is_err()))
+    wait_until("the port is closed", || Ok(TcpStream::connect(machine.address).is_err()))
 }
 
 /// A program in a terminal.
 struct Running<'a> {
     session: &'a Session<'a>,
     program: Program,
-    /// For an experiment.
+    /// The place of an experiment among those that run at the same time.
     _place: Option<Places>,
-    /// The lines that it has shown so far.
+    /// The lines that the program has shown so far.
     lines: Vec<String>,
 }
 
-/// Waits until the program in the first terminal has a stream open for a watch or for renewals. So it
-/// meets the end of the server at the point that the README describes.
+/// Waits until the program in the first terminal has opened a stream for a watch or for renewals,
+/// so that the server ends at the point that the README describes.
 fn wait_for_stream(machine: &TestMachine) -> Result<()> {
     let streams = |what: &'static str| {
         metric(machine.address, move |line| line.starts_with(what) && line.contains("bidi_stream"))
     };
-    until("a stream is open", || {
+    wait_until("a stream is open", || {
         Ok(streams("grpc_server_started_total{")? > streams("grpc_server_handled_total{")?)
     })
 }
 
-fn until(what: &str, so: impl Fn() -> Result<bool>) -> Result<()> {
+fn wait_until(what: &str, condition: impl Fn() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    while !so()? {
+    while !condition()? {
         ensure!(Instant::now() < deadline, "waited {PATIENCE:?} until {what}");
         sleep(Duration::from_millis(5));
     }
@@ -279,12 +283,12 @@ impl<'a> Running<'a> {
         Ok(Running { session, program, _place, lines: Vec::new() })
     }
 
-    /// Waits until it is ready for what happens next. A cluster is when it says which member leads, and
-    /// any other program with its first line that is not a notice.
-    fn until_ready(&mut self, machine: &mut TestMachine) -> Result<()> {
+    /// Waits until the other terminals can go on. A cluster is ready when it names its leader, any
+    /// other program when it prints its first line that isn't a notice.
+    fn wait_until_ready(&mut self, machine: &mut TestMachine) -> Result<()> {
         let is_cluster = self.session.command.contains(CLUSTER);
         loop {
-            self.until(machine, self.lines.len() + 1)?;
+            self.wait_for_lines(machine, self.lines.len() + 1)?;
             let line = self.lines.last().map_or("", String::as_str);
             let ready = match is_cluster {
                 true => line.contains(" leads; "),
@@ -296,8 +300,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Waits until it has shown so many lines.
-    fn until(&mut self, machine: &mut TestMachine, count: usize) -> Result<()> {
+    /// Waits until the program has shown `count` lines.
+    fn wait_for_lines(&mut self, machine: &mut TestMachine, count: usize) -> Result<()> {
         while self.lines.len() < count {
             let line = self.program.line()?;
             let line = line.with_context(|| format!("it ended after {:#?}", self.lines))?;
@@ -307,8 +311,8 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    /// Returns what it has shown, as the README has it.
-    fn take(&mut self, machine: &TestMachine) -> Vec<String> {
+    /// Returns the lines so far, normalized.
+    fn shown_so_far(&mut self, machine: &TestMachine) -> Vec<String> {
         self.lines.drain(..).map(|line| normalized(machine, line)).collect()
     }
 
@@ -316,7 +320,7 @@ impl<'a> Running<'a> {
     fn end(mut self, machine: &mut TestMachine) -> Result<Vec<String>> {
         let last = *self.session.output.last().unwrap_or(&"");
         if last == "^C" {
-            self.until(machine, self.session.output.len() - 1)?;
+            self.wait_for_lines(machine, self.session.output.len() - 1)?;
             self.program.interrupt()?;
         }
         let Running { session, program, mut lines, _place } = self;
@@ -335,7 +339,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// Returns the command that was typed, without the build.
+/// Returns the command that runs what was typed. The programs are built already.
 fn command(machine: &TestMachine, typed: &str) -> Result<Command> {
     let mut words = typed.split(' ').peekable();
     let mut variables = Vec::new();
@@ -343,16 +347,15 @@ fn command(machine: &TestMachine, typed: &str) -> Result<Command> {
         let (name, value) = variable.split_once('=').context("no variable")?;
         variables.push((name, value.replace(":2379", &format!(":{}", machine.address.port()))));
     }
-    let words: Vec<&str> = words.collect();
-    // All programs are built already, so `--features` is left out.
-    let words = TLS.iter().fold(words.join(" "), |words, tls| words.replacen(tls, "", 1));
+    let words = words.collect::<Vec<_>>().join(" ");
+    let words = TLS.iter().fold(words, |words, tls| words.replacen(tls, "", 1));
     let words: Vec<&str> = words.split(' ').collect();
     let name;
     let (program, rest) = match &words[..] {
         ["cargo", "progress", "solution", exercise] => ("answers", &[*exercise, "solution"][..]),
-        // Students edit what this tries.
+        // Students edit the file that this command tries.
         ["cargo", "run", "-p", _, "--example", exercise]
-            if is_exercise(exercise) && !as_handed_out() =>
+            if is_exercise(exercise) && !yours_are_original() =>
         {
             ("answers", &[*exercise, "mistake"][..])
         }
@@ -368,13 +371,12 @@ fn command(machine: &TestMachine, typed: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Whether this is the name of an exercise.
+/// Returns whether this is the name of an exercise.
 fn is_exercise(word: &str) -> bool {
     root().join("common/answers").join(word).join("mistake.rs").exists()
 }
 
-/// Returns the line as the README has it: with port 2379, its own process numbers, and a target folder
-/// in the workspace.
+/// Returns the line with the port, the process numbers and the target folder of the README.
 fn normalized(machine: &TestMachine, line: String) -> String {
     let data = etcd_server::background_data(machine.address).display().to_string();
     let port = machine.address.port();
@@ -398,83 +400,19 @@ fn compare(session: &Session, shown: Vec<String>) {
     snapbox::assert_data_eq!(shown, snapbox::Data::text(readme).raw());
 }
 
-/// Returns a line of a picture as it is at every run: a sign for each run of equal ones, and the scale
-/// without its numbers. Returns any other line as it is.
+/// Returns what is the same on every run in a line of a picture: one symbol for each row of equal
+/// ones, and the scale without numbers. Any other line stays as it is.
 pub fn without_times(line: &str) -> String {
     let is_scale = |rest: &str| rest.split_whitespace().all(|word| word.parse::<u32>().is_ok());
     if line.starts_with("  ") && line.strip_suffix(" s").is_some_and(is_scale) {
         return "0 s".to_owned();
     }
-    let mut signs: Vec<char> = line.chars().collect();
-    // Lines, blocks and other shapes.
-    if signs.iter().any(|sign| ('\u{2500}'..='\u{25ff}').contains(sign)) {
-        signs.dedup_by(|sign, before| sign == before && !sign.is_alphanumeric());
+    let mut symbols: Vec<char> = line.chars().collect();
+    // Unicode has its lines, blocks and geometric shapes here.
+    if symbols.iter().any(|symbol| ('\u{2500}'..='\u{25ff}').contains(symbol)) {
+        symbols.dedup_by(|symbol, before| symbol == before && !symbol.is_alphanumeric());
     }
-    signs.into_iter().collect()
-}
-
-/// What a cluster in the first terminal has printed.
-#[derive(Default)]
-pub struct Cluster {
-    /// The variables that it has printed for the other terminals.
-    printed: Vec<(String, String)>,
-    /// The variables that have been set there.
-    pub exported: Vec<(String, String)>,
-    /// The processes of the members that have led, in that order.
-    processes: Vec<u32>,
-}
-
-impl Cluster {
-    pub(crate) fn note(&mut self, line: &str) {
-        if let Some((name, value)) = line.strip_prefix("export ").and_then(|e| e.split_once('=')) {
-            self.printed.push((name.to_owned(), value.to_owned()));
-        }
-        let leader = line.strip_prefix("process ").and_then(|rest| rest.split_once(" leads; "));
-        if let Some(leader) = leader.and_then(|(number, _)| number.parse().ok())
-            && !self.processes.contains(&leader)
-        {
-            self.processes.push(leader);
-        }
-    }
-
-    /// Sets a variable in all other terminals. The cluster must have printed it.
-    fn export(&mut self, variable: &str) -> Result<()> {
-        let is = |(name, value): &&(String, String)| {
-            self.normalized(&format!("{name}={value}")) == variable
-        };
-        let printed = self.printed.iter().find(is);
-        let printed = printed.with_context(|| format!("the cluster has not printed {variable}"))?;
-        self.exported.push(printed.clone());
-        Ok(())
-    }
-
-    fn addresses(&self) -> impl Iterator<Item = &str> {
-        let lists = self.printed.iter().filter(|(name, _)| name == "ETCDCTL_ENDPOINTS");
-        let endpoints = lists.flat_map(|(_, list)| list.split(','));
-        endpoints.map(|endpoint| endpoint.trim_start_matches("https://"))
-    }
-
-    /// Returns how many of the members can be reached.
-    fn count(&self) -> usize {
-        self.addresses().filter(|address| TcpStream::connect(address).is_ok()).count()
-    }
-
-    /// Returns the line with the README's ports, process numbers and folder.
-    fn normalized(&self, line: &str) -> String {
-        let mut line = line.to_owned();
-        for (address, port) in self.addresses().zip(10_001..) {
-            line = line.replace(address, &format!("127.0.0.1:{port}"));
-        }
-        for (process, number) in self.processes.iter().zip(FIRST_MEMBER..) {
-            line = line.replace(&format!("process {process} "), &format!("process {number} "));
-            line = line.replace(&format!("-9 {process}"), &format!("-9 {number}"));
-        }
-        for (_, path) in self.printed.iter().filter(|(_, value)| value.starts_with('/')) {
-            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            line = line.replace(folder, "/tmp/cluster");
-        }
-        line
-    }
+    symbols.into_iter().collect()
 }
 
 /// One console block.
