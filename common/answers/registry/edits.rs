@@ -1,42 +1,48 @@
-//! Answers that are a small edit away from the solution. The first three are right.
+//! Answers that are one small edit away from the solution.
 
 use super::experiment;
 
 edits::edits! {
     "solution.rs";
 
-    // The put keeps the lease of the key, whichever it is.
-    right_ignore: { let on_lease = PutOptions::new().with_lease(entry.lease); }
-        => { let on_lease = PutOptions::new().with_ignore_lease(); };
-    // The lease is in the response to a get.
-    right_get: { let on_lease = PutOptions::new().with_lease(entry.lease); } => {
+    // `with_ignore_lease` leaves the key on its lease, which is ours if the comparison is true.
+    right_ignore_lease: { PutOptions::new().with_lease(entry.lease) }
+        => { PutOptions::new().with_ignore_lease() };
+    // Checks the lease in the response to a get, and compares the revision of the entry.
+    right_revision: { let put = Txn::new() } => {
             let found = within(REQUEST_TIMEOUT, client.get(&*entry.key, None)).await?;
-            let lease = found.kvs().first().context("no entry")?.lease();
-            let on_lease = PutOptions::new().with_lease(lease);
-        };
-    // Only if the entry is on that lease.
-    right_txn: { let on_lease = PutOptions::new().with_lease(entry.lease); } => {
-            use etcd_client::{Compare, CompareOp, Txn, TxnOp};
-            let on_lease = PutOptions::new().with_lease(entry.lease);
+            let kv = found.kvs().first().context("no entry")?;
+            ensure!(kv.lease() == entry.lease, "the entry is no longer ours");
             let put = Txn::new()
-                .when([Compare::lease(&*entry.key, CompareOp::Equal, entry.lease)])
-                .and_then([TxnOp::put(&*entry.key, address, Some(on_lease.clone()))]);
-            let done = within(REQUEST_TIMEOUT, client.txn(put)).await?;
-            anyhow::ensure!(done.succeeded(), "the entry is gone");
-            return Ok(());
+        },
+        { Compare::lease(&*entry.key, CompareOp::Equal, entry.lease) }
+        => { Compare::mod_revision(&*entry.key, CompareOp::Equal, kv.mod_revision()) };
+    // Without a response, puts once more on the same lease. If the first put arrives later, it
+    // changes nothing.
+    right_again: {
+            within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease)))
+                .await
+                .context("put failed")?;
+        } => {
+            let put = client.put(&*key, address, Some(on_lease.clone()));
+            if within(REQUEST_TIMEOUT, put).await.is_err() {
+                within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease))).await?;
+            }
         };
 
-    // A lease of another TTL, and a number that is not the lease's.
-    wrong_ttl: { lease_grant(ttl, None) } => { lease_grant(10, None) };
-    wrong_id: { lease: lease.id() } => { lease: lease.ttl() };
-    // A lease with the same number each time, which a service that starts again cannot get.
-    wrong_number: { client.lease_grant(ttl, None) } => {
+    // Always asks for the same TTL.
+    wrong_fixed_ttl: { lease_grant(ttl, None) } => { lease_grant(10, None) };
+    // Takes the TTL in the response for the number of the lease.
+    wrong_ttl_as_id: { lease: lease.id() } => { lease: lease.ttl() };
+    // Computes the number of the lease from the key, so a service that starts again can't get it
+    // until the lease of its earlier run has expired.
+    wrong_fixed_id: { client.lease_grant(ttl, None) } => {
         client.lease_grant(ttl, Some(etcd_client::LeaseGrantOptions::new().with_id(
             key.bytes().fold(7, |id: i64, byte| (id * 31 + i64::from(byte)) % 1_000_000_007),
         )))
     };
-    // The lease of the entry that is there, from the run before.
-    wrong_found: { client.lease_grant(ttl, None) } => { client.get(&*key, None) },
+    // If there is an entry, uses its lease, which belongs to the earlier run.
+    wrong_found_lease: { client.lease_grant(ttl, None) } => { client.get(&*key, None) },
         { let on_lease = PutOptions::new().with_lease(lease.id()); } => {
             let id = match lease.kvs().first() {
                 Some(kv) => kv.lease(),
@@ -45,14 +51,14 @@ edits::edits! {
             let on_lease = PutOptions::new().with_lease(id);
         },
         { lease: lease.id() } => { lease: id };
-    // One lease for all services.
-    wrong_one: { let lease = } => {
+    // Uses one lease for all services, so one that runs keeps the entries of the others.
+    wrong_shared_lease: { let lease = } => {
             static FIRST: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
             let lease =
         },
         { with_lease(lease.id()) } => { with_lease(*FIRST.get_or_init(|| lease.id())) },
         { lease: lease.id() } => { lease: *FIRST.get_or_init(|| lease.id()) };
-    // Renews by itself, also when the service has ended.
+    // Renews the lease itself, and doesn't stop when the service ends.
     wrong_renews: { Ok(Entry { key, lease: lease.id() }) } => {
             let (id, mut renewing) = (lease.id(), client.clone());
             tokio::task::spawn_local(async move {
@@ -63,74 +69,31 @@ edits::edits! {
             });
             Ok(Entry { key, lease: lease.id() })
         };
-    // The entry, and then the lease.
-    wrong_twice: { let lease = } => {
+    // Puts the entry without a lease first. If the service ends before the second put, that entry
+    // stays.
+    wrong_lease_later: { let lease = } => {
             within(REQUEST_TIMEOUT, client.put(&*key, address, None)).await?;
             let lease =
         };
-    // In two steps, and between them the entry is not there.
-    wrong_delete: { let on_lease = PutOptions::new().with_lease(entry.lease); } => {
-            within(REQUEST_TIMEOUT, client.delete(&*entry.key, None)).await?;
-            let on_lease = PutOptions::new().with_lease(entry.lease);
-        };
-    // A new lease, which nobody renews.
-    wrong_lease: { let on_lease = PutOptions::new().with_lease(entry.lease); } => {
-            let lease = within(REQUEST_TIMEOUT, client.lease_grant(2, None)).await?;
-            let on_lease = PutOptions::new().with_lease(lease.id());
-        };
-    // The same lease again, but the entry goes with the old one.
-    wrong_revoke: { let on_lease = PutOptions::new().with_lease(entry.lease); } => {
-            within(REQUEST_TIMEOUT, client.lease_revoke(entry.lease)).await?;
-            let same = etcd_client::LeaseGrantOptions::new().with_id(entry.lease);
-            within(REQUEST_TIMEOUT, client.lease_grant(3, Some(same))).await?;
-            let on_lease = PutOptions::new().with_lease(entry.lease);
-        };
-    // A transaction that does nothing, and nobody looks.
-    wrong_unread: { client.put(&*entry.key, address, Some(on_lease)) } => {
+    // Writes only if there is no entry yet, and doesn't look whether it has written. The entry of
+    // the earlier run stays, and expires with its lease.
+    wrong_only_if_new: { client.put(&*key, address, Some(on_lease)) } => {
             client.txn(
-                etcd_client::Txn::new()
-                    .when([etcd_client::Compare::version(
-                        &*entry.key,
-                        etcd_client::CompareOp::Equal,
-                        0,
-                    )])
-                    .and_then([etcd_client::TxnOp::put(&*entry.key, address, Some(on_lease))]),
+                Txn::new()
+                    .when([Compare::version(&*key, CompareOp::Equal, 0)])
+                    .and_then([TxnOp::put(&*key, address, Some(on_lease))]),
             )
         };
-    // Only if there is no entry yet. Otherwise nothing is put, and nobody looks.
-    wrong_create: { client.put(&*key, address, Some(on_lease)) } => {
-            client.txn(
-                etcd_client::Txn::new()
-                    .when([etcd_client::Compare::version(
-                        &*key,
-                        etcd_client::CompareOp::Equal,
-                        0,
-                    )])
-                    .and_then([etcd_client::TxnOp::put(&*key, address, Some(on_lease))]),
-            )
-        };
-    // An error is not worth a word.
-    wrong_silent: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await } => {
-            let _ = within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await;
-            anyhow::Ok(())
-        };
-    wrong_swallow: {
+    // Returns Ok if the put has failed.
+    wrong_register_error: {
             within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease)))
                 .await
                 .context("put failed")?;
         } => {
             let _ = within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease))).await;
         };
-    // An error is not worth a word, unless etcd has refused.
-    wrong_hope: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await } => {
-            let put = within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease)));
-            match put.await {
-                Err(error) if common::is_refusal(&error) => Err(error),
-                _ => Ok(()),
-            }
-        };
-    // Does not wait for the response.
-    wrong_spawn: {
+    // Returns before etcd has responded to the put.
+    wrong_register_spawns: {
             within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease)))
                 .await
                 .context("put failed")?;
@@ -140,24 +103,100 @@ edits::edits! {
                 within(REQUEST_TIMEOUT, putting.put(name, address, Some(on_lease))).await
             });
         };
-    wrong_behind: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await } => {
-            let (mut putting, name, address) = (client.clone(), entry.key.clone(), address.to_owned());
-            tokio::spawn(async move {
-                within(REQUEST_TIMEOUT, putting.put(name, address, Some(on_lease))).await
-            });
-            anyhow::Ok(())
+    // After a lost put, grants another lease and puts again. If the first put arrives later, the
+    // entry is on the first lease, which nobody renews.
+    wrong_second_lease: {
+            within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease)))
+                .await
+                .context("put failed")?;
+        } => {
+            if within(REQUEST_TIMEOUT, client.put(&*key, address, Some(on_lease))).await.is_err() {
+                return Box::pin(register(client, key, address, ttl)).await;
+            }
         };
-    // No limit: a lost response is waited for for ever.
-    wrong_patient: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await }
-        => { client.put(&*entry.key, address, Some(on_lease)).await };
-    wrong_grant: { within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await }
+    // Waits forever for a response that was lost.
+    wrong_grant_limit: { within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await }
         => { client.lease_grant(ttl, None).await };
-    // Rather without a lease than not at all.
-    wrong_back: { within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease))).await } => {
-            let put = within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease)));
-            if put.await.is_ok() {
+
+    // Compares nothing. A put on our own lease fails only if that lease has expired, so it takes
+    // the entry of a later run to the lease of this one.
+    wrong_no_condition: { .when([Compare::lease(&*entry.key, CompareOp::Equal, entry.lease)]) }
+        => {};
+    // Leaves the entry on its lease, but doesn't check that this is our lease.
+    wrong_any_lease: { .when([Compare::lease(&*entry.key, CompareOp::Equal, entry.lease)]) }
+        => { .when([Compare::version(&*entry.key, CompareOp::Greater, 0)]) },
+        { PutOptions::new().with_lease(entry.lease) } => { PutOptions::new().with_ignore_lease() };
+    // Does the same with the lease in the response to a get.
+    wrong_get_lease: { PutOptions::new().with_lease(entry.lease) } => {
+            PutOptions::new().with_lease({
+                let found = within(REQUEST_TIMEOUT, client.get(&*entry.key, None)).await?;
+                found.kvs().first().context("no entry")?.lease()
+            })
+        },
+        { .when([Compare::lease(&*entry.key, CompareOp::Equal, entry.lease)]) } => {};
+    // Checks the lease before the put. A later run can register in between.
+    wrong_checks_first: { let put = Txn::new() } => {
+            let found = within(REQUEST_TIMEOUT, client.get(&*entry.key, None)).await?;
+            let kv = found.kvs().first().context("no entry")?;
+            ensure!(kv.lease() == entry.lease, "the entry is no longer ours");
+            let put = Txn::new()
+        },
+        { .when([Compare::lease(&*entry.key, CompareOp::Equal, entry.lease)]) } => {};
+    // Deletes the entry before the put, so it is missing for a moment.
+    wrong_delete: { let put = Txn::new() } => {
+            within(REQUEST_TIMEOUT, client.delete(&*entry.key, None)).await?;
+            let put = Txn::new()
+        },
+        { .when([Compare::lease(&*entry.key, CompareOp::Equal, entry.lease)]) } => {};
+    // Puts the entry on a new lease, which nobody renews.
+    wrong_new_lease: { PutOptions::new().with_lease(entry.lease) } => {
+            PutOptions::new().with_lease({
+                within(REQUEST_TIMEOUT, client.lease_grant(2, None)).await?.id()
+            })
+        },
+        { .when([Compare::lease(&*entry.key, CompareOp::Equal, entry.lease)]) } => {};
+    // Grants a lease with the same number again. Revoking the old one deletes the entry.
+    wrong_revoke: { let put = Txn::new() } => {
+            within(REQUEST_TIMEOUT, client.lease_revoke(entry.lease)).await?;
+            let same = etcd_client::LeaseGrantOptions::new().with_id(entry.lease);
+            within(REQUEST_TIMEOUT, client.lease_grant(3, Some(same))).await?;
+            let put = Txn::new()
+        },
+        { .when([Compare::lease(&*entry.key, CompareOp::Equal, entry.lease)]) } => {};
+    // Puts without the lease if the put on the lease fails, so the entry comes back and stays.
+    wrong_without_lease: { ensure!(response.succeeded(), "the entry is no longer ours"); } => {
+            if !response.succeeded() {
+                within(REQUEST_TIMEOUT, client.put(&*entry.key, address, None)).await?;
+            }
+        };
+    // Its comparison is false if there is an entry, and it doesn't look whether it has written.
+    wrong_only_if_gone: { Compare::lease(&*entry.key, CompareOp::Equal, entry.lease) }
+        => { Compare::version(&*entry.key, CompareOp::Equal, 0) },
+        { ensure!(response.succeeded(), "the entry is no longer ours"); } => {};
+    // Doesn't look whether the comparison was true.
+    wrong_ignores_succeeded: { ensure!(response.succeeded(), "the entry is no longer ours"); } => {};
+    // Returns Ok if the transaction has failed.
+    wrong_update_error: { within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => {
+            within(REQUEST_TIMEOUT, client.txn(put)).await;
+            let Ok(response) = response else { return Ok(()) };
+        };
+    // Returns Ok if no response has come.
+    wrong_ignores_timeout: { within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => {
+            within(REQUEST_TIMEOUT, client.txn(put)).await;
+            if response.as_ref().is_err_and(|error| !common::is_refusal(error)) {
                 return Ok(());
             }
-            within(REQUEST_TIMEOUT, client.put(&*entry.key, address, None)).await
+            let response = response?;
         };
+    // Returns before etcd has responded to the transaction.
+    wrong_update_spawns: { let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?; }
+        => {
+            let mut putting = client.clone();
+            tokio::spawn(async move { within(REQUEST_TIMEOUT, putting.txn(put)).await });
+        },
+        { ensure!(response.succeeded(), "the entry is no longer ours"); } => {};
+    // Waits forever for a response that was lost.
+    wrong_no_limit: { within(REQUEST_TIMEOUT, client.txn(put)).await } => { client.txn(put).await };
 }

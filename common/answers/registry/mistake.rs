@@ -1,9 +1,19 @@
-//! Exercise: services write into etcd where they can be reached. `register` makes the entry of
-//! a service, and `update` changes its address. An entry must be there as long as its service
-//! renews the lease of the `Entry`, and must go with that lease. A service may end at any moment,
-//! also between two requests, and start again while its old entry is still there. If the lease has run
-//! out, `update` must return an error. A function that returns no error has done its work, also where
-//! a request was lost. These entries do not go. Repair it. This is the only file to edit.
+//! Exercise: services write their addresses into etcd, where others look them up. `register` makes
+//! the entry of a service, and `update` changes its address. One of the two has a mistake, so
+//! entries stay after their services have ended. But an entry must disappear when its service no
+//! longer renews the lease, and not before. Fix the functions so that:
+//!
+//! - `register` must put the entry on a new lease with the TTL that it is given. The caller renews
+//!   this lease; your code must not.
+//! - An entry must never be without its lease, because a service may end between two requests.
+//! - The entry of a service that runs must never be missing, not even for a moment.
+//! - When a service starts again, `register` must replace the entry of the earlier run.
+//! - `update` must return an error if the lease has expired or if a later run has registered, and
+//!   must then leave etcd as it is.
+//! - `Ok` must mean that the work is done, even if a request was lost or arrives late.
+//! - A function must not wait longer than 5 s for a response that was lost.
+//!
+//! This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p lease --example registry            tries this file

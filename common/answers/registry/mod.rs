@@ -11,38 +11,45 @@ use edits::*;
 use crate::Answer;
 
 pub(crate) fn answers() -> Vec<Answer> {
-    let held = "held: 3 services have ended, and no others have lost their entries";
-    let patient = "broken: what the network has lost is still waited for after 5s";
-    let moment = "broken: 3 entries of services that live were gone for a moment";
+    let held = "held: 3 services ended, and only their entries disappeared";
+    let later = "broken: a later run had replaced the entry, but update changed it";
+    let missing = "broken: 3 entries of running services were missing for a moment";
+    let limit = "broken: what the network has lost is still waited for after 5s";
+    let left = "broken: a service started again, but its entry is on the lease of its earlier run";
+    let expired = "broken: update returned Ok, but its lease had expired";
     answers! {
         [register(client, key, address, ttl), update(client, entry, address)];
         solution: held,
-        mistake: "broken: 3 services have ended, 3 of their entries are still there",
-        right_get: held,
-        right_ignore: held,
-        right_txn: held,
-        wrong_back: "broken: its lease has run out, and its entry is back",
-        wrong_behind: "broken: its lease has run out, and update says that all is well",
-        wrong_create: "broken: an entry is on the lease of the run before, which nobody renews",
-        wrong_delete: moment,
-        wrong_found: "broken: an entry is on the lease of the run before, which nobody renews",
-        wrong_grant: patient,
-        wrong_hope: "broken: a request was lost, and update says that all is well",
-        wrong_id: "broken: an Entry names a lease that etcd does not know",
-        wrong_lease: "broken: 6 entries are on leases that no Entry names, and nobody renews those",
-        wrong_number: "broken: a service registers again before its first lease has run out: grant failed: \
+        mistake: "broken: 3 entries are still there, but their services have ended",
+        right_again: held,
+        right_ignore_lease: held,
+        right_revision: held,
+        wrong_no_condition: later,
+        wrong_any_lease: later,
+        wrong_second_lease: "broken: register returned Ok, then its lost request arrived late and undid that",
+        wrong_checks_first: later,
+        wrong_delete: missing,
+        wrong_fixed_id: "broken: register returned an error when a service started again: grant failed: \
                  etcdserver: lease already exists",
-        wrong_one: "broken: two services have the same lease: each of them keeps the entry of the \
-                 other",
-        wrong_patient: patient,
-        wrong_renews: "broken: a service has ended, and 8s later its lease of 3 s is still there",
-        wrong_revoke: moment,
-        wrong_silent: "broken: its lease has run out, and update says that all is well",
-        wrong_spawn: "broken: a request was lost, and register says that all is well, before etcd has \
-                 responded",
-        wrong_swallow: "broken: a request was lost, and register says that all is well",
-        wrong_ttl: "broken: etcd has granted a lease of 10 s, and the service wants 3 s",
-        wrong_twice: "broken: 6 entries were on no lease for a moment",
-        wrong_unread: "broken: 3 entries have an old address",
+        wrong_fixed_ttl: "broken: register asked for a TTL of 3 s, but the lease has 10 s",
+        wrong_found_lease: left,
+        wrong_get_lease: later,
+        wrong_grant_limit: limit,
+        wrong_ignores_succeeded: expired,
+        wrong_ignores_timeout: "broken: update returned Ok, but its request was lost",
+        wrong_lease_later: "broken: 6 entries were without a lease for a moment",
+        wrong_new_lease: "broken: 6 entries are on leases that no Entry names, so nobody renews them",
+        wrong_no_limit: limit,
+        wrong_only_if_gone: "broken: 3 entries have an old address",
+        wrong_only_if_new: left,
+        wrong_register_error: "broken: register returned Ok, but its request was lost",
+        wrong_register_spawns: "broken: register returned Ok, but its request was lost",
+        wrong_renews: "broken: 8s after a service ended, its lease is still there",
+        wrong_revoke: missing,
+        wrong_shared_lease: "broken: two services got the same lease, so each of them keeps the other's entry",
+        wrong_ttl_as_id: "broken: register returned an Entry with a lease that etcd does not know",
+        wrong_update_error: "broken: update returned Ok, but its request was lost",
+        wrong_update_spawns: expired,
+        wrong_without_lease: "broken: a lease had expired, but update brought its entry back",
     }
 }

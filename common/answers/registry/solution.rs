@@ -1,8 +1,8 @@
 //! One right answer to the exercise `registry`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, within};
-use etcd_client::{Client, PutOptions};
+use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 
 use super::experiment::Entry;
 
@@ -17,12 +17,13 @@ pub async fn register(client: &mut Client, key: String, address: &str, ttl: i64)
 }
 
 pub async fn update(client: &mut Client, entry: &Entry, address: &str) -> Result<()> {
-    // A put decides which lease the key is on from now on; without a lease it takes the key off.
-    // `with_ignore_lease`, which keeps the lease of the key, is another right answer, as long as no
-    // other run of the service has put the key on a lease of its own.
+    // Each put decides anew which lease the key is on: without a lease, it takes the key off.
     let on_lease = PutOptions::new().with_lease(entry.lease);
-    within(REQUEST_TIMEOUT, client.put(&*entry.key, address, Some(on_lease)))
-        .await
-        .context("put failed")?;
+    // If our lease has expired, or a later run has registered, the key is no longer on our lease.
+    let put = Txn::new()
+        .when([Compare::lease(&*entry.key, CompareOp::Equal, entry.lease)])
+        .and_then([TxnOp::put(&*entry.key, address, Some(on_lease))]);
+    let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?;
+    ensure!(response.succeeded(), "the entry is no longer ours");
     Ok(())
 }

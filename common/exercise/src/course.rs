@@ -46,9 +46,10 @@ pub const COURSE: [Exercise; 9] = [
     Exercise {
         chapter: "lease",
         name: "registry",
-        hint: "A put replaces everything that belongs to the key, and its lease is one of these things. \
-           What does a put without a lease do to the lease of the key? The section What can go wrong \
-           of the chapter's README says it.",
+        hint: "A put replaces everything about a key, including its lease. What does a put without a \
+           lease do to the lease of the key? The chapter's README explains it, under What can go \
+           wrong. And when a later run has registered, which lease is the key on, and how could etcd \
+           check that in the same step as the write?",
     },
     Exercise {
         chapter: "keepalive",

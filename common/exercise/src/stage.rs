@@ -41,6 +41,14 @@ impl<T> Played<T> {
     pub fn waits(&self) -> bool {
         self.request.as_ref().is_some_and(|request| !request.is_canceled())
     }
+
+    /// Lets the request that was lost arrive after all.
+    pub async fn arrive_late(&mut self) -> Result<()> {
+        match self.request.take() {
+            Some(request) => request.arrive_late().await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl Network {

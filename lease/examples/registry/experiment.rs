@@ -1,6 +1,6 @@
 //! The experiment of the exercise `registry`: of six services, three end.
 //!
-//! Repair `yours.rs`, not this file.
+//! Fix `yours.rs`, not this file.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,40 +8,43 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use common::{NO_LIMIT, REQUEST_TIMEOUT, within};
 use etcd_client::{Client, EventType, KeyValue, WatchOptions};
 use etcd_server::Server;
 use exercise::{
     BoxFuture, Change, Etcd, Fault, NOTHING, Scene, Symbol, Timeline, Verdict, becomes, blocking,
-    broken, connect_intercepted, connect_to, held, returned_error, say,
+    broken, connect_intercepted, connect_to, held, returned_error, say, too_slow,
 };
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-/// The functions that are tried.
+/// The functions that the experiment tries.
 pub type Register = for<'a> fn(&'a mut Client, String, &'a str, i64) -> BoxFuture<'a, Entry>;
 pub type Update = for<'a> fn(&'a mut Client, &'a Entry, &'a str) -> BoxFuture<'a, ()>;
 
-/// The entry of a service. The experiment renews the lease that is named here.
+/// The entry of a service. The experiment renews this lease while the service runs.
 pub struct Entry {
     pub key: String,
     pub lease: i64,
 }
 
-/// Longer than the shortest TTL, which etcd grants instead of any shorter one.
+/// Longer than the shortest TTL, which etcd would grant instead of a shorter one.
 const TTL: i64 = 3;
+/// A TTL that doesn't run out during the experiment.
+const LONG_TTL: i64 = 10 * TTL;
 /// How long etcd may take to end a lease that nobody renews.
-const PATIENCE: Duration = Duration::from_secs(8);
-const LEASED: Symbol = Symbol('█', '#', "its entry is on a lease");
-const FOR_EVER: Symbol = Symbol('▒', '%', "its entry is on no lease");
+const EXPIRY_LIMIT: Duration = Duration::from_secs(8);
+/// How long etcd may take to carry out the requests that a function sent before it returned.
+const SETTLE_TIME: Duration = Duration::from_millis(100);
+/// How long the picture goes on after the last event.
+const PICTURE_TAIL: Duration = Duration::from_millis(300);
+
+const ON_LEASE: Symbol = Symbol('█', '#', "its entry is on a lease");
+const WITHOUT_LEASE: Symbol = Symbol('▒', '%', "its entry is not on a lease");
 const ENDS: Symbol = Symbol('▼', 'v', "the service ends");
 
-/// For how long the picture shows what comes after the end.
-const AFTER: Duration = Duration::from_millis(300);
-/// How long etcd may take for what a function has sent before it returned.
-const SETTLE: Duration = Duration::from_millis(100);
-const BELOW: &str = "services/";
+const PREFIX: &str = "services/";
 const SERVICES: usize = 6;
 const ENDED: usize = 3;
 const FIRST_ADDRESS: &str = "127.0.0.1:8001";
@@ -52,10 +55,10 @@ pub async fn run(scene: Scene, register: Register, update: Update) -> Result<Ver
     let server = blocking(Server::start).await?;
     let (mut etcd, address) = (Etcd::of(&server).await?, server.address());
     let mut client = etcd.0.clone();
-    // A run before has ended a moment ago: its lease has not run out yet.
-    let left = register(&mut client, format!("{BELOW}1"), "127.0.0.1:8000", TTL).await;
-    let left = left.or_else(returned_error)?.lease;
-    sleep(SETTLE).await;
+    // An earlier run of service 1 has just ended, so its lease and its entry are still there.
+    let earlier = register(&mut client, format!("{PREFIX}1"), "127.0.0.1:8000", TTL).await;
+    let earlier = earlier.or_else(returned_error)?.lease;
+    sleep(SETTLE_TIME).await;
     let begin = etcd.put("begin", "").await? + 1;
 
     spawn_local(draw(client.clone(), scene.timeline.clone()));
@@ -63,11 +66,11 @@ pub async fn run(scene: Scene, register: Register, update: Update) -> Result<Ver
     let renewed = Rc::new(RefCell::new(Vec::new()));
     spawn_local(renew(client.clone(), Rc::clone(&renewed)));
     for number in 1..=SERVICES {
-        let entry = register(&mut client, format!("{BELOW}{number}"), FIRST_ADDRESS, TTL).await;
+        let entry = register(&mut client, format!("{PREFIX}{number}"), FIRST_ADDRESS, TTL).await;
         let entry = entry.or_else(|error| match number {
             1 => broken(
-                format!("a service registers again before its first lease has run out: {error:#}"),
-                "what of the run before is still there, and which of your requests it is in the way of",
+                format!("register returned an error when a service started again: {error:#}"),
+                "what the earlier run has left in etcd, and which of your requests it stops",
             ),
             _ => returned_error(error),
         })?;
@@ -75,180 +78,185 @@ pub async fn run(scene: Scene, register: Register, update: Update) -> Result<Ver
         renewed.borrow_mut().push(entry.lease);
         entries.push(entry);
     }
-    sleep(SETTLE).await;
-    let found = etcd.get_all(BELOW).await?;
-    if entries[0].lease == left || found.iter().any(|kv| kv.lease() == left) {
-        return broken(
-            "an entry is on the lease of the run before, which nobody renews",
-            "what register does where there is an entry already",
-        );
+    sleep(SETTLE_TIME).await;
+    let found = etcd.get_all(PREFIX).await?;
+    if entries[0].lease == earlier || found.iter().any(|kv| kv.lease() == earlier) {
+        let what = "a service started again, but its entry is on the lease of its earlier run";
+        return broken(what, "what register does if there is an entry already");
     }
-    let count = found.len();
-    if count < SERVICES {
-        return broken(
-            format!("{SERVICES} services have registered, {count} entries are there"),
-            "what register writes",
-        );
+    if found.len() < SERVICES {
+        let what = format!("{SERVICES} services registered, but etcd has {} entries", found.len());
+        return broken(what, "what register writes");
     }
     for address in [SECOND_ADDRESS, LAST_ADDRESS] {
         for entry in &entries {
             update(&mut client, entry, address).await.or_else(returned_error)?;
         }
-        sleep(SETTLE).await;
+        sleep(SETTLE_TIME).await;
     }
-    say!("{SERVICES} services register, and then change their address")?;
-    let is_known = |lease| lease == 0 || entries.iter().any(|entry| entry.lease == lease);
-    let found = etcd.get_all(BELOW).await?;
-    no_entries(
-        found.iter().filter(|kv| !is_known(kv.lease())).map(KeyValue::key),
-        "are on leases that no Entry names, and nobody renews those",
-        "the lease that an entry is on, after each put, and who renews it",
-    )?;
+    say!("{SERVICES} services register, and then change their addresses")?;
+    let found = etcd.get_all(PREFIX).await?;
+    let is_named = |lease| lease == 0 || entries.iter().any(|entry| entry.lease == lease);
+    let unnamed = found.iter().filter(|kv| !is_named(kv.lease())).map(KeyValue::key).collect();
+    let look = "the lease that an entry is on after each put, and who renews it";
+    no_entries(unnamed, "are on leases that no Entry names, so nobody renews them", look)?;
 
     renewed.borrow_mut().drain(..ENDED);
     (1..=ENDED).for_each(|number| scene.timeline.mark(&row(number), ENDS));
-    say!("{ENDED} of them end; only the leases of the others are renewed")?;
-    let (ended, living) = entries.split_at(ENDED);
+    say!("{ENDED} of them end, so their leases are no longer renewed")?;
+    let (ended, running) = entries.split_at(ENDED);
     for entry in ended {
-        // Then the keys on the lease are gone, too.
-        if !becomes(PATIENCE, async || Ok(etcd.granted_ttl(entry.lease).await?.is_none())).await? {
-            return broken(
-                format!(
-                    "a service has ended, and {PATIENCE:?} later its lease of {TTL} s is still there"
-                ),
-                "what your code goes on with in the background: a service that ends may not renew",
-            );
+        // When etcd ends a lease, it deletes its keys in the same step.
+        let has_expired = async || Ok(etcd.granted_ttl(entry.lease).await?.is_none());
+        if !becomes(EXPIRY_LIMIT, has_expired).await? {
+            let look = "what your code does in the background, even after the service has ended";
+            let what = format!("{EXPIRY_LIMIT:?} after a service ended, its lease is still there");
+            return too_slow(what, look);
         }
     }
-    say!("the leases that nobody renews have run out")?;
+    say!("their leases have expired")?;
 
-    check_there(&etcd.get_all(BELOW).await?, ended, living)?;
+    check_entries(&etcd.get_all(PREFIX).await?, ended, running)?;
     check_history(&etcd.history("", begin).await?, &entries)?;
 
-    // The service may have been frozen. It cannot know that its lease has run out.
+    say!("one of them was only frozen: it goes on, and calls update")?;
     let updated = update(&mut client, &ended[0], LAST_ADDRESS).await;
-    say!("one that had ended goes on, and changes its address")?;
-    sleep(AFTER).await;
+    sleep(PICTURE_TAIL).await;
     let look = "what etcd responds to your update, and what you do then";
     if etcd.get(&ended[0].key).await?.is_some() {
-        return broken("its lease has run out, and its entry is back", look);
+        return broken("a lease had expired, but update brought its entry back", look);
     }
     if updated.is_ok() {
-        return broken("its lease has run out, and update says that all is well", look);
+        return broken("update returned Ok, but its lease had expired", look);
     }
 
-    say!("the network loses each request in turn")?;
-    let registers = async |mut client: Client, key: String| {
-        Ok(async move { register(&mut client, key, FIRST_ADDRESS, TTL).await })
-    };
-    let updates = async |mut client: Client, key: String| {
-        let mut etcd = Etcd(connect_to(address).await?);
-        let lease = etcd.put_on_lease(&key, FIRST_ADDRESS, 10 * TTL).await?;
-        Ok(async move {
-            let entry = Entry { key, lease };
-            update(&mut client, &entry, SECOND_ADDRESS).await?;
-            Ok(entry)
-        })
-    };
-    tokio::try_join!(
-        lose_each(address, "register", FIRST_ADDRESS, registers),
-        lose_each(address, "update", SECOND_ADDRESS, updates)
-    )?;
-    held(format!("{ENDED} services have ended, and no others have lost their entries"))
+    say!("a service starts again, while update of its earlier run waits for the network")?;
+    check_replaced(address, register, update).await?;
+
+    say!("each request in turn is lost, or arrives late")?;
+    let [registering, updating] =
+        ["register", "update"].map(|function| lose_each(address, function, register, update));
+    tokio::try_join!(registering, updating)?;
+    held(format!("{ENDED} services ended, and only their entries disappeared"))
 }
 
-/// Checks what is there when some services have ended.
-fn check_there(found: &[KeyValue], ended: &[Entry], living: &[Entry]) -> Result<()> {
+/// Checks the entries that are left after some services have ended.
+fn check_entries(found: &[KeyValue], ended: &[Entry], running: &[Entry]) -> Result<()> {
     let find = |entry: &Entry| found.iter().find(|kv| kv.key() == entry.key.as_bytes());
-    let left = ended.iter().filter_map(find).count();
-    if left > 0 {
-        return broken(
-            format!("{ENDED} services have ended, {left} of their entries are still there"),
-            "the lease that an entry is on, after each put",
-        );
+    let left = ended.iter().filter_map(find).map(KeyValue::key).collect();
+    let look = "the lease that an entry is on after each put";
+    no_entries(left, "are still there, but their services have ended", look)?;
+    if running.iter().any(|entry| find(entry).is_none()) {
+        // On a slow machine, the experiment may have renewed the lease too late.
+        return too_slow("a service runs, but its entry is gone", look);
     }
-    let there: Vec<_> = living.iter().filter_map(find).collect();
-    if there.len() < living.len() {
-        return broken(
-            format!("{} services live, {} of their entries are there", living.len(), there.len()),
-            "the lease that an entry is on, after each put, and who renews it",
-        );
-    }
-    no_entries(
-        there.iter().filter(|kv| kv.value() != LAST_ADDRESS.as_bytes()).map(|kv| kv.key()),
-        "have an old address",
-        "what update writes",
-    )
+    let is_old = |kv: &&KeyValue| kv.value() != LAST_ADDRESS.as_bytes();
+    let old = running.iter().filter_map(find).filter(is_old).map(KeyValue::key).collect();
+    no_entries(old, "have an old address", "what update writes")
 }
 
-/// Checks what was there at any moment, until some services had ended.
+/// Checks how the entries changed until some services had ended.
 fn check_history(history: &[Change], entries: &[Entry]) -> Result<()> {
-    let keys = |is: &dyn Fn(&Change) -> bool| -> Vec<&[u8]> {
+    let keys = |is: &dyn Fn(&Change) -> bool| {
         history.iter().filter(|change| is(change)).map(|change| change.key.as_bytes()).collect()
     };
-    let is_put = |change: &Change| change.value.is_some();
-    let lives = |change: &Change| entries[ENDED..].iter().any(|entry| entry.key == change.key);
+    let runs = |change: &Change| entries[ENDED..].iter().any(|entry| entry.key == change.key);
     let is_own = |change: &Change| {
         entries.iter().any(|entry| entry.key == change.key && entry.lease == change.lease)
     };
     no_entries(
-        keys(&|change| !is_put(change) && lives(change)),
-        "of services that live were gone for a moment",
+        keys(&|change| change.value.is_none() && runs(change)),
+        "of running services were missing for a moment",
         "what others see between the requests of your code",
     )?;
     no_entries(
-        keys(&|change| is_put(change) && change.lease == 0),
-        "were on no lease for a moment",
-        "what stays for ever if a service ends between the requests of your code",
+        keys(&|change| change.value.is_some() && change.lease == 0),
+        "were without a lease for a moment",
+        "what stays in etcd if a service ends between the requests of your code",
     )?;
     no_entries(
-        keys(&|change| is_put(change) && !is_own(change)),
+        keys(&|change| change.value.is_some() && !is_own(change)),
         "were on another lease for a moment",
-        "the lease that an Entry names, and the one that its key is on",
+        "the lease in an Entry, and the lease that its key is on",
     )
 }
 
-/// Returns *broken* if there are such entries.
-fn no_entries<'a>(
-    keys: impl IntoIterator<Item = &'a [u8]>,
-    what: &str,
-    look: &'static str,
-) -> Result<()> {
-    match keys.into_iter().collect::<BTreeSet<_>>().len() {
+/// Returns *broken* if there are any `keys`, which `what` describes.
+fn no_entries(keys: BTreeSet<&[u8]>, what: &str, look: &'static str) -> Result<()> {
+    match keys.len() {
         0 => Ok(()),
         count => broken(format!("{count} entries {what}"), look),
     }
 }
 
-/// Loses each request of a function in turn. If the function returns an entry, this must be in
-/// etcd. `start` prepares a call with this client and key.
-async fn lose_each<F: Future<Output = Result<Entry>>>(
-    etcd: SocketAddr,
-    function: &str,
-    address: &str,
-    start: impl AsyncFn(Client, String) -> Result<F>,
-) -> Result<()> {
+/// Pauses the earlier run of a service before each request of its `update` in turn, while the
+/// service starts again and registers. Checks that the entry of the later run stays as it is.
+async fn check_replaced(etcd: SocketAddr, register: Register, update: Update) -> Result<()> {
     let mut other = Etcd(connect_to(etcd).await?);
     for nth in 1.. {
-        let (client, mut network) = connect_intercepted(etcd).await?;
-        let call = start(client, format!("others/{function}/{nth}")).await?;
-        let played = network.play(Fault::RequestLost, nth, call, async || Ok(())).await?;
+        let key = format!("replaced/{nth}");
+        let lease = other.put_on_lease(&key, FIRST_ADDRESS, LONG_TTL).await?;
+        let (mut client, mut network) = connect_intercepted(etcd).await?;
+        let earlier = Entry { key: key.clone(), lease };
+        let updating =
+            spawn_local(async move { update(&mut client, &earlier, SECOND_ADDRESS).await });
+        for _ in 1..nth {
+            network.response(1).await;
+        }
+        let Some(request) = network.request().await else { break };
+        let later = register(&mut other.0, key.clone(), LAST_ADDRESS, LONG_TTL).await;
+        let later = later.or_else(returned_error)?;
+        sleep(SETTLE_TIME).await;
+        drop(request); // It passes now.
+        network.open();
+        let updated = updating.await?;
+
+        let look = "what can happen before etcd carries out your update";
+        match other.get(&key).await? {
+            Some(kv) if kv.lease() == later.lease && kv.value() == LAST_ADDRESS.as_bytes() => {}
+            _ => broken("a later run had replaced the entry, but update changed it", look)?,
+        }
+        if nth == 1 && updated.is_ok() {
+            broken("update returned Ok, but a later run had replaced the entry", look)?;
+        }
+    }
+    Ok(())
+}
+
+/// Loses each request of a function in turn, and lets it arrive after the function has returned. If
+/// the function returns Ok, the entry must be in etcd, both before that and after it.
+async fn lose_each(etcd: SocketAddr, name: &str, register: Register, update: Update) -> Result<()> {
+    let mut other = Etcd(connect_to(etcd).await?);
+    for nth in 1.. {
+        let key = format!("lost/{name}/{nth}");
+        let lease = other.put_on_lease(&key, FIRST_ADDRESS, LONG_TTL).await?;
+        let (mut client, mut network) = connect_intercepted(etcd).await?;
+        let call = async move {
+            if name == "register" {
+                return register(&mut client, key, LAST_ADDRESS, LONG_TTL).await;
+            }
+            let entry = Entry { key, lease };
+            update(&mut client, &entry, LAST_ADDRESS).await.map(|()| entry)
+        };
+        let mut played = network.play(Fault::RequestLost, nth, call, async || Ok(())).await?;
         if !played.is_staged {
             break;
         }
-        let Ok(entry) = &played.said else { continue };
-        let what = format!("a request was lost, and {function} says that all is well");
-        match other.get(&entry.key).await? {
-            Some(kv) if kv.value() == address.as_bytes() && kv.lease() == entry.lease => {}
-            Some(kv) if kv.value() == address.as_bytes() => broken(
-                format!("{what}, but the entry is not on the lease of its Entry"),
-                "the lease that an entry is on, after each put",
-            )?,
-            _ if played.waits() => broken(
-                format!("{what}, before etcd has responded"),
-                "what your code waits for before it returns",
-            )?,
-            _ => broken(what, "what your code does with an error")?,
+        let waits = played.waits();
+        let Ok(Entry { key, lease }) = &played.said else { continue };
+        let (key, lease) = (key.clone(), *lease);
+        let is_done = |kv: KeyValue| kv.value() == LAST_ADDRESS.as_bytes() && kv.lease() == lease;
+        if !other.get(&key).await?.is_some_and(is_done) {
+            let wait = "what your code waits for before it returns";
+            let look = if waits { wait } else { "what your code does with an error" };
+            broken(format!("{name} returned Ok, but its request was lost"), look)?;
+        }
+        played.arrive_late().await?;
+        if !other.get(&key).await?.is_some_and(is_done) {
+            return broken(
+                format!("{name} returned Ok, then its lost request arrived late and undid that"),
+                "what your code sends after an error, while the first request may be on its way",
+            );
         }
     }
     Ok(())
@@ -258,53 +266,51 @@ fn row(service: impl std::fmt::Display) -> String {
     format!("service {service}")
 }
 
-/// Draws what becomes of each entry: a row for each service.
+/// Draws a row for each service, which shows its entry.
 async fn draw(mut client: Client, timeline: Timeline) -> Result<()> {
     (1..=SERVICES).for_each(|number| timeline.note(&row(number), NOTHING));
-    let watch = client.watch(BELOW, Some(WatchOptions::new().with_prefix()));
+    let watch = client.watch(PREFIX, Some(WatchOptions::new().with_prefix()));
     let mut stream = within(REQUEST_TIMEOUT, watch).await?;
     while let Some(response) = within(NO_LIMIT, stream.message()).await? {
-        ensure!(!response.canceled(), "watch cancelled: {}", response.cancel_reason());
         for event in response.events() {
             let kv = event.kv().context("an event without a key")?;
-            let sign = match event.event_type() {
+            let symbol = match event.event_type() {
                 EventType::Delete => NOTHING,
-                EventType::Put if kv.lease() == 0 => FOR_EVER,
-                EventType::Put => LEASED,
+                EventType::Put if kv.lease() == 0 => WITHOUT_LEASE,
+                EventType::Put => ON_LEASE,
             };
-            timeline.note(&row(kv.key_str()?.trim_start_matches(BELOW)), sign);
+            timeline.note(&row(kv.key_str()?.trim_start_matches(PREFIX)), symbol);
         }
     }
     Ok(())
 }
 
-/// Checks that the lease that an entry names is as it was ordered, and of this service alone.
+/// Checks that the lease in a new entry has the TTL that the service asked for, and that no other
+/// service has the same lease.
 async fn check_lease(etcd: &mut Etcd, entry: &Entry, others: &[Entry]) -> Result<()> {
     if others.iter().any(|other| other.lease == entry.lease) {
-        return broken(
-            "two services have the same lease: each of them keeps the entry of the other",
-            "what an entry must go with",
-        );
+        let what = "two services got the same lease, so each of them keeps the other's entry";
+        return broken(what, "which services a lease belongs to");
     }
     match etcd.granted_ttl(entry.lease).await? {
         Some(TTL) => Ok(()),
         None => broken(
-            "an Entry names a lease that etcd does not know",
-            "the response that has the number of the lease",
+            "register returned an Entry with a lease that etcd does not know",
+            "the response that tells you the number of the lease",
         ),
         Some(other) => broken(
-            format!("etcd has granted a lease of {other} s, and the service wants {TTL} s"),
+            format!("register asked for a TTL of {TTL} s, but the lease has {other} s"),
             "what your code sends to etcd for a lease",
         ),
     }
 }
 
-/// Renews the leases of the services that live.
+/// Renews the leases of the services that run.
 async fn renew(mut client: Client, leases: Rc<RefCell<Vec<i64>>>) {
     loop {
         let leases = leases.borrow().clone();
         for lease in leases {
-            // If the lease is gone, so is the entry, which is noticed.
+            // An error needs no message: a lease that is gone shows in the entries.
             let _ = within(REQUEST_TIMEOUT, client.lease_keep_alive(lease)).await;
         }
         sleep(Duration::from_millis(400)).await;
