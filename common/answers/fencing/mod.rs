@@ -5,8 +5,8 @@ mod edits;
 mod experiment;
 mod mistake;
 mod solution;
-mod wrong_asks;
-mod wrong_early;
+mod wrong_checks_first;
+mod wrong_reads_first;
 
 use edits::*;
 
@@ -14,7 +14,7 @@ use crate::Answer;
 
 pub(crate) fn answers() -> Vec<Answer> {
     let refused = "held: nothing was lost; of 4 paused writers, etcd refused 2";
-    let lost = "broken: 2 additions were written, the number grew by 1 (1 lost)";
+    let lost = "broken: 2 additions were written, but the number grew by 1 (1 lost)";
     answers! {
         [add(client, session, lock, key)];
         solution: refused,
@@ -25,26 +25,26 @@ pub(crate) fn answers() -> Vec<Answer> {
         right_less: refused,
         right_number: "held: nothing was lost; of 4 paused writers, etcd refused 1",
         right_token: "held: nothing was lost; of 5 paused writers, etcd refused 3",
-        wrong_alive: lost,
-        wrong_anyway: lost,
-        wrong_asks: lost,
-        wrong_early: lost,
-        wrong_else: "broken: the first writer says that it has not added, and it has",
-        wrong_error: "broken: the response was lost: it says that it has not added, and it has",
-        wrong_exists: lost,
-        wrong_forget: "broken: a writer that was not paused has not unlocked",
-        wrong_lease: "broken: the number is on a lease: when that ends, the number is gone",
-        wrong_less: "broken: a writer that was not paused says that it has not added",
-        wrong_look: "broken: the write was late, and it has added 2",
-        wrong_more: "broken: the response was lost, and it has added 2",
-        wrong_patient: "broken: what the network has lost is still waited for after 3s",
-        wrong_same: "broken: the response was lost: it says that it has not added, and it has",
-        wrong_sure: "broken: the first writer says that it has added, and it has not",
-        wrong_text: "broken: a writer that was not paused, with a token of two digits, says that it has not added",
-        wrong_true: "broken: the write was lost: it says that it has added, and it has not",
-        wrong_unlock: "broken: the first writer says that it has not added, and it has",
-        wrong_unlocked: "broken: 5 additions were written, the number grew by 4 (1 lost)",
-        wrong_unsure: "broken: a writer that was not paused says that it has not added, and it has",
-        wrong_zero: "broken: the number was \"many\", and add has added 1 to that",
+        wrong_checks_alive: lost,
+        wrong_writes_anyway: lost,
+        wrong_checks_first: lost,
+        wrong_reads_first: lost,
+        wrong_or_else: "broken: the first writer returned false, but it had added",
+        wrong_error_is_false: "broken: the response was lost: add returned false, but it had added",
+        wrong_always_true: lost,
+        wrong_no_unlock: "broken: 1s after add returned, the lock is not free",
+        wrong_on_lease: "broken: the number is on a lease, so it will disappear",
+        wrong_value_less: "broken: a writer that was not paused returned false, although it had the lock",
+        wrong_looks_again: "broken: the write was late, and add added 2",
+        wrong_adds_again: "broken: the response was lost, and add added 2",
+        wrong_no_limit: "broken: what the network has lost is still waited for after 3s",
+        wrong_repeats: "broken: the response was lost: add returned false, but it had added",
+        wrong_returns_true: "broken: the first writer returned true, but it had not added",
+        wrong_text: "broken: a writer with a token of two digits returned false, although it had the lock",
+        wrong_error_is_true: "broken: the write was lost: add returned true, but it had not added",
+        wrong_trusts_unlock: "broken: the first writer returned false, but it had added",
+        wrong_without_lock: "broken: 5 additions were written, but the number grew by 4 (1 lost)",
+        wrong_returns_false: "broken: a writer that was not paused returned false, but it had added",
+        wrong_zero: "broken: the value was \"many\", but add added 1 to it",
     }
 }

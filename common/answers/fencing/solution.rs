@@ -12,8 +12,8 @@ pub async fn add(client: &mut Client, session: &Session, lock: &str, key: &str) 
     let kv = found.kvs().first().context("there is no number")?;
     let number: i64 = kv.value_str()?.parse()?;
 
-    // etcd checks that the lock is ours in the same step in which it writes, so no pause comes
-    // in between. If it is ours, nobody else has written under this lock since we read.
+    // etcd checks in the same step as the write that the lock is ours, so no pause can come in
+    // between. While it is ours, nobody else writes under this lock.
     let more = (number + 1).to_string();
     let put = Txn::new().when([guard.is_owner()]).and_then([TxnOp::put(key, more, None)]);
     let response = within(REQUEST_TIMEOUT, client.txn(put)).await.context("txn failed")?;

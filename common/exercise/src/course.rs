@@ -62,8 +62,8 @@ pub const COURSE: [Exercise; 9] = [
         chapter: "lock",
         name: "fencing",
         hint: "However late you check that the lock is still yours, a pause can come after the check. Only \
-           etcd can compare and write in one step. Which method of the guard is for that? What do \
-           you return when etcd has refused?",
+           etcd can compare and write in one step. Which method of the guard helps with that? And \
+           what do you return when etcd has refused?",
     },
     Exercise {
         chapter: "lock",

@@ -1,6 +1,6 @@
 //! The experiment of the exercise `fencing`: two writers under a lock, one of them paused.
 //!
-//! Repair `yours.rs`, not this file.
+//! Fix `yours.rs`, not this file.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,26 +12,26 @@ use etcd_server::Server;
 use exercise::{
     BoxFuture, Etcd, Fault, Network, Scene, Steps, Verdict, becomes, blocking, broken,
     connect_intercepted, held, retry_if_slow, retry_if_slow_or_counted, returned_error, say,
-    still_waits,
+    still_waits, too_slow,
 };
 use lock::Session;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-/// The function that is tried.
+/// The function that the experiment tries.
 pub type Add = for<'a> fn(&'a mut Client, &'a Session, &'a str, &'a str) -> BoxFuture<'a, bool>;
 
 const LOCK: &str = "lock";
 const KEY: &str = "number";
-/// The number before anybody adds to it. As text, 10 comes before it.
+/// The number before the writers add. As text, the next number is smaller: "10" comes before "9".
 const NUMBER: &str = "9";
 /// A value that isn't a number.
-const NONSENSE: &str = "many";
+const NOT_A_NUMBER: &str = "many";
 
-/// The first renewal is due after a third: until then a client sends what `add` sends.
+/// Long enough that no session has to renew, so a client sends only the requests of `add`.
 const TTL: Duration = Duration::from_secs(10);
-/// How long an answer may wait for what is lost.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an answer may wait for a response that was lost.
+const LOSS_LIMIT: Duration = Duration::from_secs(3);
 
 pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
     // A private etcd, which begins at revision 1.
@@ -39,16 +39,16 @@ pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
     let (etcd, address) = (Etcd::of(&server).await?, server.address());
     let mut writers = Writers { etcd, address, scene, add, write: 0 };
     writers.etcd.put(KEY, NUMBER).await?;
-    // If that works, it is not worth a line.
+    // An answer that cannot even add alone is broken before any line is printed.
     retry_if_slow(async |_| writers.add_alone("a writer that was not paused").await).await?;
-    // Fencing tokens are revisions. As text, the next one is smaller: 10 comes before 9.
+    // An answer may compare fencing tokens, which are revisions, as text: "10" comes before "9".
     while writers.etcd.put(KEY, NUMBER).await? < 9 {}
-    let who = "a writer that was not paused, with a token of two digits,";
+    let who = "a writer with a token of two digits";
     retry_if_slow_or_counted(async |_| writers.add_alone(who).await).await?;
-    writers.add_to_nonsense().await?;
+    writers.add_to_text().await?;
 
-    say!("two writers add 1 to a number, each under the same lock")?;
-    say!("the first is paused, and if it has the lock, its lease ends; then the second adds")?;
+    say!("two writers add 1 to a number, both under the same lock")?;
+    say!("the first is paused, its lease ends if it has the lock, and then the second adds")?;
     let (mut paused, mut refused) = (0, 0);
     while let Some((writes, grown)) =
         retry_if_slow_or_counted(async |_| writers.add_paused(paused + 1, false).await).await?
@@ -58,35 +58,33 @@ pub async fn run(scene: Scene, add: Add) -> Result<Verdict> {
         refused += usize::from(writes < 2);
         check_lost((writes, grown))?;
     }
-    say!(
-        "its lease ends before each of its requests, and from then on the second adds before each one"
-    )?;
+    say!("its lease ends in any case; the second adds before this and each later request")?;
     for nth in 1..=paused {
         retry_if_slow(async |_| writers.add_paused(nth, true).await)
             .await?
             .map_or(Ok(()), check_lost)?;
     }
-    say!("the network loses a write, or the response to it")?;
+    say!("the network loses a write of the first, or the response to it")?;
     writers.add_with_loss("the write was lost", Fault::RequestLost, false).await?;
     writers.add_with_loss("the response was lost", Fault::ResponseLost, false).await?;
-    say!("the same, and then its lease ends, and the second adds")?;
+    say!("again, but now the lease of the first ends after that, and the second adds")?;
     writers.add_with_loss("the write was lost", Fault::RequestLost, true).await?;
     writers.add_with_loss("the response was lost", Fault::ResponseLost, true).await?;
-    say!("a write arrives after a request that was sent later")?;
+    say!("a write of the first arrives after its next request")?;
     writers.add_with_loss("the write was late", Fault::Late, false).await?;
     held(format!("nothing was lost; of {paused} paused writers, etcd refused {refused}"))
 }
 
-/// Compares what a writer says with what it has done.
-fn judge(who: &str, says: bool, has: bool) -> Result<()> {
-    match (says, has) {
+/// Compares what a writer returned with what it did.
+fn judge(who: &str, returned: bool, has_added: bool) -> Result<()> {
+    match (returned, has_added) {
         (true, false) => broken(
-            format!("{who} says that it has added, and it has not"),
-            "what etcd's response says, besides that it has come",
+            format!("{who} returned true, but it had not added"),
+            "what etcd's response says, apart from having arrived",
         ),
         (false, true) => broken(
-            format!("{who} says that it has not added, and it has"),
-            "what your code goes by when it says whether it has added",
+            format!("{who} returned false, but it had added"),
+            "how your code knows whether it has added",
         ),
         _ => Ok(()),
     }
@@ -96,21 +94,23 @@ fn check_lost((writes, grown): (i64, i64)) -> Result<()> {
     match writes - grown {
         ..=0 => Ok(()),
         lost => broken(
-            format!("{writes} additions were written, the number grew by {grown} ({lost} lost)"),
-            "what has happened to the number since your code has read it, and who could have \
-             refused the write",
+            format!(
+                "{writes} additions were written, but the number grew by {grown} ({lost} lost)"
+            ),
+            "what has happened to the number since your code read it",
         ),
     }
 }
 
-/// The first writer, at its end. What it still sends in the background is paused.
+/// The outcome of the first writer. Requests that it still sends in the background are paused.
 struct First {
-    says: Result<bool>,
+    returned: Result<bool>,
     requests: usize,
-    /// The number of the request that wrote, counted from 1; 0: there was none.
+    /// The number of the request that wrote, counted from 1, or 0 if there was none.
     write: usize,
-    /// How often the number was written, and by how much it has grown.
+    /// How many times the number was written.
     writes: i64,
+    /// How much the number has grown.
     grown: i64,
     steps: Steps,
     session: Session,
@@ -122,15 +122,15 @@ struct Writers {
     address: SocketAddr,
     scene: Scene,
     add: Add,
-    /// As in [`First`], of a writer that was not paused.
+    /// The request with which a writer that isn't paused writes, as in [`First`].
     write: usize,
 }
 
 impl Writers {
-    /// Frees the lock, and opens the first writer's session. Then its requests are paused.
+    /// Frees the lock, opens the first writer's session, and then pauses its requests.
     async fn open(&mut self) -> Result<(BoxFuture<'static, bool>, Session, Network)> {
         for lease in self.queue().await? {
-            self.etcd.revoke(lease).await?; // of a round that is played again
+            self.etcd.revoke(lease).await?; // left by an earlier attempt
         }
         let (mut client, mut network) = connect_intercepted(self.address).await?;
         network.open();
@@ -140,23 +140,22 @@ impl Writers {
         Ok((Box::pin(async move { add(&mut client, &own, LOCK, KEY).await }), session, network))
     }
 
-    /// Lets the first writer add. Before the `nth` of its requests, counted from 1, it loses the
-    /// lock, if it has it, and the second one adds. With `again`, its lease ends in any case, and
-    /// the second also adds before each later request.
+    /// Lets the first writer add, and pauses it before request `nth`, counted from 1. During the
+    /// pause its lease ends if it has the lock, and the second writer adds. With `again`, the lease
+    /// ends in any case, and the second writer also adds before each later request.
     async fn add_first(&mut self, nth: usize, again: bool) -> Result<First> {
         let before = self.read().await?;
         let (adding, session, mut network) = self.open().await?;
         let mut adding = spawn_local(adding);
         let (mut requests, mut write, mut steps) = (0, 0, Steps::default());
-        let says = loop {
+        let returned = loop {
             let request = tokio::select! {
                 request = network.request() => request.context("the writer has no client")?,
-                says = &mut adding => break says?,
+                returned = &mut adding => break returned?,
             };
             requests += 1;
             if requests == nth {
-                // How long the pause is changes nothing in what the writer sends next. So the
-                // experiment need not wait for the TTL, and revokes the lease.
+                // To the writer, a revoked lease is like an expired one, and it saves the wait.
                 let leases = if again { vec![session.lease()] } else { self.queue().await? };
                 for lease in leases {
                     self.etcd.revoke(lease).await?;
@@ -168,7 +167,7 @@ impl Writers {
             }
             let is_get = network.sent().last_is("Range");
             let ((_, old), queue) = (self.read().await?, self.queue().await?.len());
-            // The writer may have given up the request.
+            // There is no response if the writer has stopped waiting for it.
             let Some(_response) = request.response().await else { continue };
             let ((number, writes), longer) = (self.read().await?, self.queue().await?.len());
             match () {
@@ -179,95 +178,92 @@ impl Writers {
                 () if longer > queue => steps.add("first", "lock"),
                 () if longer < queue => steps.add("first", "unlock"),
                 () if is_get => steps.add("first", format!("get {number}")),
-                () if queue > 0 => steps.add("first", "txn"), // that has changed nothing
+                () if queue > 0 => steps.add("first", "txn"), // It has changed nothing.
                 () => {}
             }
         };
         let now = self.read().await?;
         let (grown, writes) = (now.0 - before.0, now.1 - before.1);
-        Ok(First { says, requests, write, writes, grown, steps, session, network })
+        Ok(First { returned, requests, write, writes, grown, steps, session, network })
     }
 
-    /// Lets the first writer add, and nothing happens.
+    /// Lets the first writer add without a pause.
     async fn add_alone(&mut self, who: &str) -> Result<()> {
         let mut first = self.add_first(0, false).await?;
-        let says = first.says.or_else(returned_error)?;
-        judge(who, says, first.write > 0)?;
-        if !says {
-            return refuses(who);
+        let returned = first.returned.or_else(returned_error)?;
+        judge(who, returned, first.write > 0)?;
+        if !returned {
+            return wrongly_refused(who);
         }
         if first.grown != 1 {
-            return broken("a writer that was not paused has not added 1", "what your code writes");
+            let what = format!("a writer that was not paused added {}, not 1", first.grown);
+            return broken(what, "what your code writes");
         }
         if self.etcd.get(KEY).await?.is_some_and(|kv| kv.lease() != 0) {
             return broken(
-                "the number is on a lease: when that ends, the number is gone",
-                "what belongs to the session, and what is to stay",
+                "the number is on a lease, so it will disappear",
+                "which options your code writes with",
             );
         }
-        // A guard that is dropped unlocks a moment later.
+        // A guard that is dropped unlocks in the background.
         first.network.open();
         if !becomes(REQUEST_TIMEOUT, async || Ok(self.queue().await?.is_empty())).await? {
-            return broken(
-                "a writer that was not paused has not unlocked",
-                "what the next writer waits for",
-            );
+            let what = format!("{REQUEST_TIMEOUT:?} after add returned, the lock is not free");
+            return too_slow(what, "what the next writer waits for");
         }
-        drop(first.session); // until here, so that its end does not unlock
+        drop(first.session); // Not earlier, because the end of the session frees the lock.
         self.write = first.write;
         Ok(())
     }
 
     /// Lets the second writer add to a value that isn't a number.
-    async fn add_to_nonsense(&mut self) -> Result<()> {
-        self.etcd.put(KEY, NONSENSE).await?;
-        let said = self.second_says().await?;
+    async fn add_to_text(&mut self) -> Result<()> {
+        self.etcd.put(KEY, NOT_A_NUMBER).await?;
+        let returned = self.second_returns().await?;
         let found = self.etcd.get(KEY).await?;
-        if said.is_ok() || found.is_none_or(|kv| kv.value() != NONSENSE.as_bytes()) {
-            return broken(
-                format!("the number was {NONSENSE:?}, and add has added 1 to that"),
-                "what your code does with an error",
-            );
+        if returned.is_ok() || found.is_none_or(|kv| kv.value() != NOT_A_NUMBER.as_bytes()) {
+            let what = format!("the value was {NOT_A_NUMBER:?}, but add added 1 to it");
+            return broken(what, "what your code does with an error");
         }
         Ok(())
     }
 
-    /// Begins again with [`add_first`](Writers::add_first). Returns how often the number was
-    /// written, and by how much it has grown; `None` if the first sends fewer requests.
+    /// Resets the number and calls [`add_first`](Writers::add_first). Returns how many times the
+    /// number was written and how much it has grown, or `None` if the first sends fewer requests.
     async fn add_paused(&mut self, nth: usize, again: bool) -> Result<Option<(i64, i64)>> {
         self.etcd.put(KEY, NUMBER).await?;
         let first = self.add_first(nth, again).await?;
         let is_lost = first.writes > first.grown;
-        // Otherwise nothing is shown, not even of a round that is played again.
+        // This also removes the steps of an attempt that was too slow.
         self.scene.show(if is_lost { first.steps } else { Steps::default() });
         if first.requests < nth {
-            first.says.or_else(returned_error)?;
+            first.returned.or_else(returned_error)?;
             return Ok(None);
         }
-        if let (Ok(says), false) = (first.says, is_lost) {
-            judge("the first writer", says, first.write > 0)?;
+        if let (Ok(returned), false) = (first.returned, is_lost) {
+            judge("the first writer", returned, first.write > 0)?;
         }
         Ok(Some((first.writes, first.grown)))
     }
 
-    /// Lets the second writer add. Returns the number.
+    /// Lets the second writer add. Returns the number after that.
     async fn add_second(&mut self) -> Result<i64> {
         let since = Instant::now();
-        if !self.second_says().await?.or_else(returned_error)? {
-            return refuses("the second writer, which had the lock,");
+        if !self.second_returns().await?.or_else(returned_error)? {
+            return wrongly_refused("the second writer");
         }
-        let long = since.elapsed();
-        ensure!(long < REQUEST_TIMEOUT / 2, "the second writer takes too long: {long:.1?}");
+        let elapsed = since.elapsed();
+        ensure!(elapsed < REQUEST_TIMEOUT / 2, "the second writer took too long: {elapsed:.1?}");
         Ok(self.read().await?.0)
     }
 
-    async fn second_says(&mut self) -> Result<Result<bool>> {
+    async fn second_returns(&mut self) -> Result<Result<bool>> {
         let session = Session::open(&self.etcd.0, TTL).await?;
         Ok((self.add)(&mut self.etcd.0.clone(), &session, LOCK, KEY).await)
     }
 
-    /// Lets the first writer add, with a fault at the request that writes. With `overtaken`, it
-    /// also loses its lease then, and the second one adds.
+    /// Lets the first writer add, with a fault at the request that writes. With `overtaken`, its
+    /// lease ends after that, and the second writer adds.
     async fn add_with_loss(&mut self, what: &str, fault: Fault, overtaken: bool) -> Result<()> {
         self.etcd.put(KEY, NUMBER).await?;
         let (adding, session, mut network) = self.open().await?;
@@ -280,44 +276,44 @@ impl Writers {
             Ok(())
         };
         let run =
-            network.play_for(PATIENCE + REQUEST_TIMEOUT, fault, write, adding, others).await?;
-        let Some(says) = &run.said else {
+            network.play_for(LOSS_LIMIT + REQUEST_TIMEOUT, fault, write, adding, others).await?;
+        let Some(returned) = &run.said else {
             let look = "which of your requests has no limit, or why your code tries again";
-            return still_waits(PATIENCE, look);
+            return still_waits(LOSS_LIMIT, look);
         };
-        match (says, self.read().await?.0 - before - i64::from(overtaken)) {
+        match (returned, self.read().await?.0 - before - i64::from(overtaken)) {
             (_, added @ 2..) => broken(
-                format!("{what}, and it has added {added}"),
+                format!("{what}, and add added {added}"),
                 "what your code does again, and whether the first time really did nothing",
             ),
             (Ok(true), 0) => broken(
-                format!("{what}: it says that it has added, and it has not"),
-                "what your code does with an error, and who else can have written the number",
+                format!("{what}: add returned true, but it had not added"),
+                "what your code does with an error, or who else can have written the number",
             ),
             (Ok(false), 1) => broken(
-                format!("{what}: it says that it has not added, and it has"),
+                format!("{what}: add returned false, but it had added"),
                 "what your code knows when no response has come",
             ),
-            _ => Ok(()), // an answer that cannot know it gives up
+            _ => Ok(()), // An answer that can't know whether it has added returns an error.
         }
     }
 
-    /// Returns the number, and how often it was written.
+    /// Returns the number, and how many times it was written.
     async fn read(&mut self) -> Result<(i64, i64)> {
         let kv = self.etcd.get(KEY).await?.context("the number is gone")?;
         Ok((kv.value_str()?.parse()?, kv.version()))
     }
 
-    /// Returns the leases of those who have the lock, or wait for it.
+    /// Returns the leases of the holder of the lock and of its waiters.
     async fn queue(&mut self) -> Result<Vec<i64>> {
         let queue = self.etcd.get_all(&format!("{LOCK}/")).await?;
         Ok(queue.iter().map(|kv| kv.lease()).collect())
     }
 }
 
-fn refuses<T>(who: &str) -> Result<T> {
+fn wrongly_refused<T>(who: &str) -> Result<T> {
     broken(
-        format!("{who} says that it has not added"),
+        format!("{who} returned false, although it had the lock"),
         "the condition under which your code writes",
     )
 }

@@ -1,4 +1,5 @@
-//! The exercise `fencing`: two writers under a lock, one of them paused. Your answer is in `yours.rs`.
+//! The exercise `fencing`: two writers under a lock, one of them paused. Your answer is in
+//! `yours.rs`.
 
 mod experiment;
 mod yours;

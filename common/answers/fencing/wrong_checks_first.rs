@@ -1,4 +1,5 @@
-//! Wrong: has etcd look whether the lock is its own, and then writes in another request.
+//! Wrong: asks etcd whether the lock is still ours, and then writes in another request. The pause
+//! comes between the two.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};

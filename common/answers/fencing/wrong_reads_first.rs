@@ -1,4 +1,4 @@
-//! Wrong: the write is under the lock, and what it writes was read before.
+//! Wrong: reads the number before it takes the lock, so another writer can write in between.
 
 use anyhow::{Context, Result};
 use common::{REQUEST_TIMEOUT, within};
