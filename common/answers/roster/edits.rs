@@ -1,66 +1,68 @@
-//! Answers that are a small edit away from another one.
+//! Answers that are one small edit away from the solution or from `right_resume.rs`.
 
 edits::edits! {
     "solution.rs";
 
-    // Right: the last change that the list has seen comes once more, and changes nothing.
-    right_same: { .revision() + 1 } => { .revision() };
-    // Right: it draws the list when etcd has confirmed the watch.
-    right_late: { draw(&board); let next } => { let next };
+    // Watches from the revision of the list. Its last change comes once more, and changes nothing.
+    right_same_revision: { .revision() + 1 } => { .revision() };
+    // Draws the list only after etcd has confirmed the watch.
+    right_draws_later: { draw(&board); let next } => { let next };
 
-    // From now on, in place of the revision after the list.
+    // Names no revision, so the watch begins when it arrives. A student may come before that.
     wrong_now: { .with_start_revision(next) } => {};
-    // The newest key of the list does not tell the revision of the list.
-    wrong_newest: { found.header().context("no header")?.revision() + 1 }
+    // Watches from the revision after the newest key of the list. The store's revision may be larger,
+    // and the history in between compacted. Then etcd cancels each watch.
+    wrong_newest_key: { found.header().context("no header")?.revision() + 1 }
         => { found.kvs().iter().map(|kv| kv.mod_revision()).max().unwrap_or(0) + 1 };
-    // All history.
-    wrong_history: { found.header().context("no header")?.revision() + 1 } => { 1 };
-    // An empty board while the list is on its way.
-    wrong_empty: { let below } => { draw(&Board::new()); let below };
-    // A list that has failed is taken for a list of nobody.
-    wrong_failed: { let found =
+    // Watches from the beginning of history, which is gone after a compaction.
+    wrong_all_history: { found.header().context("no header")?.revision() + 1 } => { 1 };
+    // Draws an empty board while the list is on its way.
+    wrong_empty_first: { let below } => { draw(&Board::new()); let below };
+    // Draws an empty board if the list fails.
+    wrong_error_is_empty: { let found =
         within(REQUEST_TIMEOUT, client.get(class, Some(below))).await.context("get failed")?; }
         => {
             let found = within(REQUEST_TIMEOUT, client.get(class, Some(below))).await;
             if found.is_err() { draw(&Board::new()); }
             let found = found?;
         };
-    // A delete is taken for a put of nothing.
-    wrong_delete: { EventType::Delete => board.remove(kv.key_str()?) }
+    // Treats a delete as a put of an empty value.
+    wrong_delete_as_put: { EventType::Delete => board.remove(kv.key_str()?) }
         => { EventType::Delete => board.insert(kv.key_str()?.into(), String::new()) };
-    wrong_stays: { EventType::Delete => board.remove(kv.key_str()?) } => { _ => None };
-    // Takes what is smaller for older, and compares it as text.
+    // Ignores deletes, so everybody stays on the board.
+    wrong_ignores_deletes: { EventType::Delete => board.remove(kv.key_str()?) } => { _ => None };
+    // Keeps the larger of two numbers, but compares them as text, where "9" is larger than "12".
     wrong_text: { EventType::Put => board.insert(kv.key_str()?.into(), kv.value_str()?.into()) } => {
             EventType::Put => {
                 let old = board.get(kv.key_str()?).cloned().unwrap_or_default();
                 board.insert(kv.key_str()?.into(), old.max(kv.value_str()?.into()))
             }
         };
-    // Only the first event of a response.
-    wrong_event: { response.events() } => { response.events().iter().take(1) };
-    // Only the key with this name.
-    wrong_key: { with_prefix().with_start_revision(next) } => { with_start_revision(next) };
-    // What begins with the same letters.
-    wrong_folder: { let below } => { let class = class.trim_end_matches('/'); let below };
-    // Does not look whether etcd has cancelled the watch.
-    wrong_silence: { ensure!(!response.canceled(), "the watch was cancelled"); } => {};
-    // Goes on when the stream has ended, but not when a request gets no response.
-    wrong_request: { is_refusal(&error) } => { error.to_string().ends_with(" failed") },
+    // Reads only the first event of each response.
+    wrong_first_event: { response.events() } => { response.events().iter().take(1) };
+    // Watches only the key `class/` itself.
+    wrong_single_key: { with_prefix().with_start_revision(next) } => { with_start_revision(next) };
+    // Drops the slash, so its keys are all those which begin with the same letters.
+    wrong_no_slash: { let below } => { let class = class.trim_end_matches('/'); let below };
+    // Doesn't look whether etcd has canceled the watch, and waits for events that never come.
+    wrong_ignores_canceled: { ensure!(!response.canceled(), "the watch was cancelled"); } => {};
+    // Goes on after the end of a stream, but not after a request that got no response.
+    wrong_request_ends: { is_refusal(&error) } => { error.to_string().ends_with(" failed") },
         { sleep(Duration::from_millis(100)).await; } => { common::reconnect(client).await?; };
-    // No limit: a lost response is waited for for ever.
-    wrong_patient: { within(REQUEST_TIMEOUT, client.get(class, Some(below))) }
+    // Waits forever for a response that was lost.
+    wrong_no_limit: { within(REQUEST_TIMEOUT, client.get(class, Some(below))) }
         => { client.get(class, Some(below)) };
-    // A new list every few seconds.
-    wrong_seldom: { within(NO_LIMIT, stream.message()).await? }
+    // Lists again if no event has come for four seconds.
+    wrong_relists: { within(NO_LIMIT, stream.message()).await? }
         => { within(Duration::from_secs(4), stream.message()).await? };
-    // No pause between two attempts.
-    wrong_busy: { sleep(Duration::from_millis(100)).await; } => { tokio::task::yield_now().await; };
-    // Never tries again.
-    wrong_end: { is_refusal(&error) } => { true };
-    // No watch at all.
+    // Doesn't pause between two attempts.
+    wrong_no_pause: { sleep(Duration::from_millis(100)).await; } => { tokio::task::yield_now().await; };
+    // Ends at the first error.
+    wrong_no_retry: { is_refusal(&error) } => { true };
+    // Doesn't watch, but lists again and again.
     wrong_poll: { let next } => { if true { return Ok(()); } let next };
-    // Watches first, and lists then: older events come after the list.
-    wrong_first: {
+    // Watches first and lists then, so events from before the list come after it.
+    wrong_watch_first: {
             let below = GetOptions::new().with_prefix();
             let found =
                 within(REQUEST_TIMEOUT, client.get(class, Some(below))).await.context("get failed")?;
@@ -84,10 +86,11 @@ edits::edits! {
 edits::edits! {
     "right_resume.rs";
 
-    // The new list comes on top of the old one: who has gone meanwhile stays.
+    // Adds the new list to the old board, so students who left in between stay on it.
     wrong_merge: { board.clear(); } => {};
-    // Goes on from the last revision that it has seen. After a list, that is none.
+    // Continues after the last event that it has seen. After a list it has seen none, and its watch
+    // begins too late.
     wrong_resume: { *next = found.header().context("no header")?.revision() + 1; } => {};
-    // After a compaction: from where history begins, without a new list.
-    wrong_begins: { *next = 0; } => { *next = response.compact_revision(); };
+    // After a compaction, watches from where history begins, without a new list.
+    wrong_history_start: { *next = 0; } => { *next = response.compact_revision(); };
 }

@@ -1,5 +1,5 @@
-//! Right: it goes on from the revision after the last one that it has seen, and lists again only if the
-//! history is gone.
+//! Right: watches again from the revision after the last event that it has seen, and lists again
+//! only if that history was compacted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -12,15 +12,15 @@ pub type Board = BTreeMap<String, String>;
 
 pub async fn show(client: &mut Client, class: &str, mut draw: impl FnMut(&Board)) -> Result<()> {
     loop {
-        // Whatever has ended the watch, even a compaction: a new list needs no history.
+        // Whatever has ended the watch, a new list helps: it needs no history.
         let end = follow(client, class, &mut draw).await;
         if let Err(error) = end {
             if is_refusal(&error) {
-                return Err(error); // it would come again
+                return Err(error); // The next attempt would be refused, too.
             }
             eprintln!("{error:#}; listing again");
         }
-        sleep(Duration::from_millis(100)).await; // a pause between two attempts
+        sleep(Duration::from_millis(100)).await; // Without it, we would ask in a busy loop.
     }
 }
 
@@ -28,14 +28,14 @@ async fn follow(client: &mut Client, class: &str, draw: &mut impl FnMut(&Board))
     let below = GetOptions::new().with_prefix();
     let found =
         within(REQUEST_TIMEOUT, client.get(class, Some(below))).await.context("get failed")?;
-    // Empty at first: who has gone meanwhile is not in the list.
+    // A new board, because students who left in the meantime are not in the list.
     let mut board = Board::new();
     for kv in found.kvs() {
         board.insert(kv.key_str()?.to_owned(), kv.value_str()?.to_owned());
     }
     draw(&board);
 
-    // The first revision that the list has not seen.
+    // The watch begins where the list ends, so nothing is missed, and nothing comes twice.
     let next = found.header().context("no header")?.revision() + 1;
     let from = WatchOptions::new().with_prefix().with_start_revision(next).with_fragment();
     let mut stream =

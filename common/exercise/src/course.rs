@@ -75,9 +75,9 @@ pub const COURSE: [Exercise; 9] = [
     Exercise {
         chapter: "class",
         name: "roster",
-        hint: "The list is true at one revision, which the header of its response names. At which one must \
-           the watch begin? What on your board is still true when you list again? And what does etcd \
-           say on the stream before it is silent for ever?",
+        hint: "The list is true at one revision, which is in the header of its response. At which one \
+           must the watch begin? What on your board is still true when you list again? And what does \
+           etcd say on the stream before it stays silent forever?",
     },
 ];
 

@@ -256,7 +256,7 @@ fn a_frozen_machine_gives_no_verdict() -> Result<()> {
     let mut run = program("answers")?;
     run.args(["roster", "mistake"]);
     let run = Program::start(run)?;
-    run.expect("david comes, carla goes, when etcd has responded to the first request")?;
+    run.expect("david comes and carla goes while etcd's first response is on its way")?;
     let frozen = freeze(run.id())?;
     sleep(Duration::from_millis(700));
     drop(frozen);

@@ -1,7 +1,6 @@
 //! The experiment of the exercise `roster`: students come and go while the board does not look.
-//! Other keys change too, so that no two revisions are the same by chance.
 //!
-//! Repair `yours.rs`, not this file.
+//! Fix `yours.rs`, not this file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,37 +9,39 @@ use etcd_client::Client;
 use etcd_server::Server;
 use exercise::{
     BoxFuture, Etcd, FAULTS_AT_RETURN, SHOW_LIMIT, Scene, Stages, Steps, Verdict, Watcher,
-    blocking, broken, held, say,
+    blocking, broken, held, say, too_slow,
 };
 
 type Board = BTreeMap<String, String>;
 
-/// The function that is tried.
+/// The function that the experiment tries.
 pub type Show = for<'a> fn(&'a mut Client, &'a str, Draw) -> BoxFuture<'a, ()>;
 pub type Draw = Box<dyn FnMut(&BTreeMap<String, String>)>;
 
 const CLASS: &str = "class/";
-/// Below a name that begins in the same way.
-const OTHER: &str = "class-2025/zoe";
+/// A key that isn't below `CLASS`, but begins with the same letters. It changes often, so that the
+/// revision of the store isn't the revision of a student's key by chance.
+const OTHER_KEY: &str = "class-2025/zoe";
 
-/// She stays all the time.
-const STAYS: &str = "anna";
-/// His number grows with each change.
-const WORKS: &str = "ben";
-/// With each change, the next one comes and the one before goes.
-const COME_AND_GO: [&str; 12] =
+/// A student who stays all the time.
+const PRESENT: &str = "anna";
+/// A student whose number grows with each change.
+const WORKING: &str = "ben";
+/// Students of whom only one is there at a time. With each change, the next one comes, and then the
+/// one before goes.
+const VISITORS: [&str; 12] =
     ["carla", "david", "emma", "finn", "gina", "henry", "ida", "jan", "kim", "lena", "max", "nora"];
 
 pub async fn run(scene: Scene, show: Show) -> Result<Verdict> {
     let server = blocking(Server::start).await?;
     let etcd = Etcd::of(&server).await?;
-    // With 3 the first number of two digits comes while nothing else happens. As text, 12 comes
-    // before 9.
-    let mut class = Class { etcd, board: Board::new(), number: 3, came: 0 };
-    for name in [STAYS, WORKS, COME_AND_GO[0]] {
+    // With 3, ben gets his first number of two digits while nothing else happens: as text, "12"
+    // comes before "9".
+    let mut class = Class { etcd, board: Board::new(), number: 3, visitor: 0 };
+    for name in [PRESENT, WORKING, VISITORS[0]] {
         class.put(name).await?;
     }
-    class.etcd.put(OTHER, "0").await?;
+    class.etcd.put(OTHER_KEY, "0").await?;
     let mut stages = Stages::of(8);
 
     let mut screen = Watcher::start(server, |mut client, _, drawn| {
@@ -49,11 +50,10 @@ pub async fn run(scene: Scene, show: Show) -> Result<Verdict> {
     })
     .await?;
 
-    // The response is on its way while the class changes.
     let response = screen.network.response(1).await;
-    ensure!(response.is_some(), "show has asked etcd for nothing, so nothing was tried");
+    ensure!(response.is_some(), "show sent no request to etcd, so there is nothing to judge");
     let change = class.change().await?;
-    say!("{change}, when etcd has responded to the first request")?;
+    say!("{change} while etcd's first response is on its way")?;
     drop(response);
     screen.network.open();
     let gap = "what happens between your list and the beginning of your watch";
@@ -67,11 +67,11 @@ pub async fn run(scene: Scene, show: Show) -> Result<Verdict> {
             }
         }
         scene.show(steps);
-        // Or does it miss every change?
+        // The hint about the gap fits only an answer that sees later changes.
         class.change().await?;
-        let newcomer = format!("{CLASS}{}", COME_AND_GO[class.came]);
+        let newcomer = format!("{CLASS}{}", VISITORS[class.visitor]);
         if !screen.shows(|board| board.contains_key(&newcomer)).await {
-            let look = "which keys your watch is about, and what it does with an event";
+            let look = "which keys your watch is about, and what your code does with an event";
             class.check(&mut screen, look).await?;
         }
         return Err(verdict);
@@ -79,31 +79,30 @@ pub async fn run(scene: Scene, show: Show) -> Result<Verdict> {
     stages.pass()?;
 
     let change = class.change().await?;
-    say!("{change}, while nothing else happens")?;
+    say!("{change} while nothing else happens")?;
     class.check(&mut screen, "what your code does with an event").await?;
     screen.sent.check_silent(&screen.link).await?;
     stages.pass()?;
 
     screen = screen.restart(&mut class.etcd).await?;
     let change = class.change().await?;
-    say!("the server is restarted; {change} before you are back, and your next request is lost")?;
+    say!("the server restarts, {change}, and your next request is lost")?;
     screen.network.lose(1).await?;
     let look = "what your code does when its stream or a request has ended";
     class.check(&mut screen, look).await?;
     stages.pass()?;
 
-    // The history is compacted as well, and after another change once more.
     for fault in FAULTS_AT_RETURN {
         screen.disconnect();
         let change = class.change_and_compact().await?;
         say!("the connection is lost, {change}, and the history is compacted")?;
         let again =
-            async || Ok(format!("{}, and it is compacted,", class.change_and_compact().await?));
+            async || class.change_and_compact().await.map(|_| "the same happens again".to_owned());
         screen.come_back(fault, again).await?;
         class.check(&mut screen, "what etcd tells you on a stream, apart from events").await?;
         stages.pass()?;
     }
-    // If it has not found a revision to watch from, it asks again and again.
+    // After a compaction, an answer may never find a revision to watch from, and ask in a loop.
     screen.sent.check_quiet().await?;
 
     class.etcd.delete_all(CLASS).await?;
@@ -114,35 +113,37 @@ pub async fn run(scene: Scene, show: Show) -> Result<Verdict> {
     held("the board was always what etcd had")
 }
 
-/// The class in etcd, and the board as it should be.
+/// The class in etcd.
 struct Class {
     etcd: Etcd,
+    /// The board as it should be.
     board: Board,
-    /// The last number of somebody. All numbers grow.
+    /// The last number that was put. Each put uses the next one, for whichever student.
     number: usize,
-    /// How often somebody has come.
-    came: usize,
+    /// The index of the visitor who is there.
+    visitor: usize,
 }
 
 impl Class {
-    /// One comes, one works, one goes. Returns that as the experiment prints it.
+    /// Lets the next visitor come, one student work, and the visitor before go. Returns that in
+    /// words.
     async fn change(&mut self) -> Result<String> {
-        let goes = COME_AND_GO[self.came];
-        self.came += 1;
-        let comes = COME_AND_GO[self.came];
-        self.etcd.put(OTHER, "0").await?;
-        for name in [comes, WORKS, WORKS] {
+        let goes = VISITORS[self.visitor];
+        self.visitor += 1;
+        let comes = VISITORS[self.visitor];
+        self.etcd.put(OTHER_KEY, "0").await?;
+        for name in [comes, WORKING, WORKING] {
             self.put(name).await?;
         }
         let key = format!("{CLASS}{goes}");
         self.etcd.delete(&key).await?;
         self.board.remove(&key);
-        self.etcd.put(OTHER, "0").await?;
-        Ok(format!("{comes} comes, {goes} goes"))
+        self.etcd.put(OTHER_KEY, "0").await?;
+        Ok(format!("{comes} comes and {goes} goes"))
     }
 
-    /// The history begins then with a change of another key, and not the first one after the last
-    /// change of the class.
+    /// Changes the class and compacts the history, which then begins with a change of `OTHER_KEY`.
+    /// So a watch from the revision after the last change of the class comes too late.
     async fn change_and_compact(&mut self) -> Result<String> {
         let change = self.change().await?;
         self.etcd.compact().await?;
@@ -157,67 +158,64 @@ impl Class {
         Ok(())
     }
 
-    /// Checks that the board is soon what etcd has, and that each board before was one of etcd's,
-    /// too.
+    /// Checks that the board soon shows what is in etcd, and that no board until then was wrong.
     async fn check(&self, screen: &mut Watcher<Board>, look: &'static str) -> Result<()> {
-        screen.shows(|board| *board == self.board).await; // what has not come is found below
+        screen.shows(|board| *board == self.board).await; // Differences are found below.
         let boards = screen.shown().await;
         check_order(&boards, self.board.is_empty())?;
         screen.check_running().await?;
 
         let Some(last) = boards.last() else {
-            return broken(
+            return too_slow(
                 format!("nothing was drawn within {SHOW_LIMIT:?}"),
                 "what your code draws",
             );
         };
         let missed = format!("a change was missed: {SHOW_LIMIT:?} later");
         if let Some(key) = self.board.keys().find(|key| !last.contains_key(*key)) {
-            return broken(format!("{missed} {} is not on the board", name(key)), look);
+            return too_slow(format!("{missed} {} is not on the board", name(key)), look);
         }
         if let Some((key, number)) = self.board.iter().find(|(key, now)| last[*key] != **now) {
-            let what = format!("{missed} {} has {number}, the board has {}", name(key), last[key]);
-            return broken(
-                what,
+            return too_slow(
+                format!("{missed} {} has {number}, but the board says {}", name(key), last[key]),
                 "how many events a response can have, and what your code does with each",
             );
         }
         if let Some(key) = last.keys().find(|key| !self.board.contains_key(*key)) {
-            let what = format!("{} has gone, and is on the board {SHOW_LIMIT:?} later", name(key));
-            return broken(
-                what,
-                "what takes somebody off your board, and the revision from which you watch",
+            return too_slow(
+                format!("{} has gone, but is still on the board {SHOW_LIMIT:?} later", name(key)),
+                "what takes a student off your board, and the revision from which you watch",
             );
         }
         Ok(())
     }
 }
 
-/// Checks that from each board to the next one nothing becomes older.
+/// Checks that no board shows less, or something older, than the boards before it.
 fn check_order(boards: &[Board], is_over: bool) -> Result<()> {
     let (mut newest, mut gone) = (BTreeMap::new(), BTreeSet::new());
     let mut before = &Board::new();
     for board in boards {
-        if !board.contains_key(&format!("{CLASS}{STAYS}")) && !is_over {
+        if !board.contains_key(&format!("{CLASS}{PRESENT}")) && !is_over {
             return broken(
-                format!("for a moment {STAYS} was not on the board, and she had not gone"),
-                "what your code draws before it has a whole list, or without one",
+                format!("for a moment {PRESENT} was not on the board, although she was there"),
+                "what your code draws while it has no complete list",
             );
         }
         gone.extend(before.keys().filter(|key| !board.contains_key(*key)));
         for (key, number) in board {
             if !key.starts_with(CLASS) {
-                let what = format!("{key} is on the board, which is not below {CLASS}");
-                return broken(what, "which keys your requests are about");
+                let what = format!("{key} is on the board, but is not below {CLASS}");
+                return broken(what, "which keys your requests ask for");
             }
             let Ok(number) = number.parse::<usize>() else {
                 let what =
-                    format!("{} has {number:?} on the board, which nobody has put", name(key));
+                    format!("{} has {number:?} on the board, but nobody put that", name(key));
                 return broken(what, "what kinds of events there are, and what your list asks for");
             };
             let look = "in which order your code learns of the changes";
             if gone.contains(key) {
-                return broken(format!("{} had gone, and came back", name(key)), look);
+                return broken(format!("{} had gone, but came back", name(key)), look);
             }
             let newest = newest.entry(key).or_insert(number);
             if number < *newest {

@@ -1,4 +1,5 @@
-//! The exercise `roster`: students come and go while the board does not look. Your answer is in `yours.rs`.
+//! The exercise `roster`: students come and go while the board does not look. Your answer is in
+//! `yours.rs`.
 
 mod experiment;
 mod yours;

@@ -1,14 +1,22 @@
-//! Exercise: below `class/` etcd has a key for each student who is here, with how many exercises have
-//! held so far: `class/anna` has `2`. `show` draws the board: it gives `draw` all these keys with their
-//! numbers, and again whenever one of them changes, for as long as the program runs. But it misses
-//! students. Repair it: soon after each change the board must be what etcd has, whatever has
-//! happened meanwhile. Nobody who is here may be missing for a moment, nobody who has gone may come
-//! back, and no number may go down. While nothing changes and nothing fails, it must send no
-//! request. This is the only file to edit.
+//! Exercise: below `class/` etcd has a key for each student who is here, with the number of
+//! exercises that have held: `class/anna` has the value `2`. `show` lists these keys, gives them to
+//! `draw`, and does so again whenever one of them changes. But it misses students. Fix `show` so
+//! that:
+//!
+//! - Within 3 s after each change, the board must be what etcd has below `class/`.
+//! - A student who is there must never be missing, and one who has gone must never come back.
+//! - A number must never go down.
+//! - `show` must go on after a lost request, a lost connection, a restart of the server and a
+//!   compaction of its history.
+//! - It must pause between two attempts.
+//! - While nothing changes and nothing fails, it must send no request.
+//! - It must not wait longer than 5 s for a response that was lost.
+//!
+//! This is the only file to edit.
 //!
 //! ```text
-//! cargo run -p exercise --example roster            tries this file
-//! cargo run -p exercise --example roster -- hint
+//! cargo run -p class --example roster            tries this file
+//! cargo run -p class --example roster -- hint
 //! ```
 
 use std::collections::BTreeMap;
@@ -32,7 +40,7 @@ pub async fn show(client: &mut Client, class: &str, mut draw: impl FnMut(&Board)
     let below = WatchOptions::new().with_prefix();
     let mut stream =
         within(REQUEST_TIMEOUT, client.watch(class, Some(below))).await.context("watch failed")?;
-    // No limit: a watch waits for as long as there may be news.
+    // The next change may come at any time, so waiting for it has no limit.
     while let Some(response) = within(NO_LIMIT, stream.message()).await? {
         for event in response.events() {
             let kv = event.kv().context("an event without a key")?;

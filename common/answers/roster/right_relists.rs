@@ -1,4 +1,4 @@
-//! Right: an event only rings a bell. It gets the list at each of them.
+//! Right: takes nothing from the events, but lists again after each response that has some.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +30,7 @@ async fn until_lost(client: &mut Client, class: &str, draw: &mut impl FnMut(&Boa
     Ok(())
 }
 
-/// Returns the revision of the list.
+/// Draws the list, and returns its revision.
 async fn list(client: &mut Client, class: &str, draw: &mut impl FnMut(&Board)) -> Result<i64> {
     let below = GetOptions::new().with_prefix();
     let found = within(REQUEST_TIMEOUT, client.get(class, Some(below))).await?;
