@@ -2,13 +2,13 @@
 //! number in `key`. It trusts the lock, but a writer that is paused can lose the lock without
 //! noticing, and then it still writes. Fix `add` so that:
 //!
-//! - No addition must be lost, and none must be made twice, whenever the pause comes.
-//! - `add` must return `true` if it has added, `false` if it hasn't, and an error if it can't know.
-//! - Without a pause, and if nobody else uses the lock, `add` must add 1.
-//! - `add` must free the lock when it is done.
-//! - If the value is not a number, `add` must return an error and leave the value alone.
-//! - The number must stay in etcd when the session ends.
-//! - `add` must not wait longer than 3 s for a response that was lost.
+//! - no addition is lost, and none is made twice, whenever the pause comes;
+//! - `add` returns `true` if it has added, `false` if it hasn't, and an error if it can't know;
+//! - it adds 1 if there is no pause and nobody else uses the lock;
+//! - it frees the lock when it is done;
+//! - it returns an error if the value isn't a number, and leaves the value alone;
+//! - the number stays in etcd when the session ends;
+//! - it waits at most 3 s for a response that was lost.
 //!
 //! A writer that has lost the lock doesn't have to try again: it can return `false`. This is the
 //! only file to edit.

@@ -3,15 +3,15 @@
 //! entries stay after their services have ended. But an entry must disappear when its service no
 //! longer renews the lease, and not before. Fix the functions so that:
 //!
-//! - `register` must put the entry on a new lease with the TTL that it is given. The caller renews
-//!   this lease; your code must not.
-//! - An entry must never be without its lease, because a service may end between two requests.
-//! - The entry of a service that runs must never be missing, not even for a moment.
-//! - When a service starts again, `register` must replace the entry of the earlier run.
-//! - `update` must return an error if the lease has expired or if a later run has registered, and
-//!   must then leave etcd as it is.
-//! - `Ok` must mean that the work is done, even if a request was lost or arrives late.
-//! - A function must not wait longer than 5 s for a response that was lost.
+//! - `register` puts the entry on a new lease with the given TTL;
+//! - your code doesn't renew this lease, because the caller does;
+//! - an entry is never without its lease, because a service may end between two requests;
+//! - the entry of a service that runs is never missing, not even for a moment;
+//! - when a service starts again, `register` replaces the entry of the earlier run;
+//! - `update` returns an error and changes nothing if the lease has expired, or if a later run has
+//!   registered;
+//! - `Ok` means that the work is done, even if a request is lost or arrives late;
+//! - no call waits longer than 5 s for a response that was lost.
 //!
 //! This is the only file to edit.
 //!

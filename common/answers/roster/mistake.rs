@@ -3,14 +3,13 @@
 //! `draw`, and does so again whenever one of them changes. But it misses students. Fix `show` so
 //! that:
 //!
-//! - Within 3 s after each change, the board must be what etcd has below `class/`.
-//! - A student who is there must never be missing, and one who has gone must never come back.
-//! - A number must never go down.
-//! - `show` must go on after a lost request, a lost connection, a restart of the server and a
-//!   compaction of its history.
-//! - It must pause between two attempts.
-//! - While nothing changes and nothing fails, it must send no request.
-//! - It must not wait longer than 5 s for a response that was lost.
+//! - within 3 s after each change, the board shows what etcd has below `class/`;
+//! - a student who is there is never missing, and one who has gone never comes back;
+//! - a number never goes down;
+//! - it goes on when the server restarts, the connection is lost, or the history is compacted;
+//! - it goes on when a request gets no response, and waits at most 5 s for it;
+//! - it pauses between two attempts (100 ms will do);
+//! - it sends nothing to etcd while nothing changes and nothing fails.
 //!
 //! This is the only file to edit.
 //!
