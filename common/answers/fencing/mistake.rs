@@ -1,6 +1,6 @@
 //! Exercise: two writers add to one number in etcd, both under the same lock. `add` adds 1 to the
-//! number in `key`. It trusts the lock, but a writer that is paused can lose the lock without
-//! noticing, and then it still writes. Fix `add` so that:
+//! number in `key`. It trusts the lock. But a paused writer can lose the lock without noticing, and
+//! it still writes. Fix `add` so that:
 //!
 //! - no addition is lost, and none is made twice, whenever the pause comes;
 //! - `add` returns `true` if it has added, `false` if it hasn't, and an error if it can't know;

@@ -1,7 +1,7 @@
 //! Exercise: services write their addresses into etcd, where others look them up. `register` makes
-//! the entry of a service, and `update` changes its address. One of the two has a mistake, so
-//! entries stay after their services have ended. But an entry must disappear when its service no
-//! longer renews the lease, and not before. Fix the functions so that:
+//! the entry of a service, and `update` changes its address. One of the two is wrong: entries stay
+//! after their services have ended. An entry must disappear when its service no longer renews the
+//! lease, and not before. Fix the functions so that:
 //!
 //! - `register` puts the entry on a new lease with the given TTL;
 //! - your code doesn't renew this lease, because the caller does;

@@ -10,8 +10,8 @@ edits::edits! {
 
     // Names no revision, so the watch begins when it arrives. A student may come before that.
     wrong_now: { .with_start_revision(next) } => {};
-    // Watches from the revision after the newest key of the list. The store's revision may be larger,
-    // and the history in between compacted. Then etcd cancels each watch.
+    // Watches from the revision after the newest key of the list. The revision of the list may be
+    // larger, and the history in between compacted. Then etcd cancels each watch.
     wrong_newest_key: { found.header().context("no header")?.revision() + 1 }
         => { found.kvs().iter().map(|kv| kv.mod_revision()).max().unwrap_or(0) + 1 };
     // Watches from the beginning of history, which is gone after a compaction.

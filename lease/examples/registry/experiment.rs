@@ -130,7 +130,7 @@ pub async fn run(scene: Scene, register: Register, update: Update) -> Result<Ver
         return broken("update returned Ok, but its lease had expired", look);
     }
 
-    say!("a service starts again, while update of its earlier run waits for the network")?;
+    say!("a service starts again while an update of its earlier run is on its way")?;
     check_replaced(address, register, update).await?;
 
     say!("each request in turn is lost, or arrives late")?;

@@ -1,7 +1,7 @@
-//! Exercise: below `class/` etcd has a key for each student who is here, with the number of
-//! exercises that have held: `class/anna` has the value `2`. `show` lists these keys, gives them to
-//! `draw`, and does so again whenever one of them changes. But it misses students. Fix `show` so
-//! that:
+//! Exercise: a board shows the students of a class. Each student who is here has a key below
+//! `class/`, with the number of exercises that have held: `class/anna` has the value `2`. `show`
+//! gives all these keys to `draw`, and again whenever one of them changes. But it misses students.
+//! Fix `show` so that:
 //!
 //! - within 3 s after each change, the board shows what etcd has below `class/`;
 //! - a student who is there is never missing, and one who has gone never comes back;
