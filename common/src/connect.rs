@@ -35,7 +35,7 @@ pub async fn connect() -> Result<Client> {
     };
     let health = health.or_error(&settings)?;
     for (endpoint, cause) in &health.unhealthy {
-        eprintln!("without {endpoint}: {cause}");
+        eprintln!("going on without {endpoint}: {cause}");
     }
     client_of(&settings, &health, channel).await
 }
@@ -75,7 +75,7 @@ where
     B: BalancedChannelBuilder<Error = Error>,
 {
     for endpoint in endpoints.as_ref().iter().map(AsRef::as_ref) {
-        ensure!(is_endpoint(endpoint), "cannot use {endpoint:?}: {WRITE_ENDPOINT}");
+        ensure!(is_endpoint(endpoint), "cannot use {endpoint:?} as an endpoint; {WRITE_ENDPOINT}");
     }
     let options = Some(plain_options());
     Ok(Client::connect_with_balanced_channel(endpoints, options, channel).await?)
@@ -144,7 +144,7 @@ where
     // A member forgets its tokens when it ends, and those that were not used for 5 minutes
     // (etcd's --auth-token-ttl). A JWT is outdated when any user or role was changed.
     let named = named.with_auto_token_refresh(true);
-    let at = endpoints.join(", ");
+    let (name, at) = (user.display_name(), endpoints.join(", "));
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     loop {
         // No limit of its own for an attempt: etcd computes a hash of the password, which takes
@@ -156,13 +156,13 @@ where
                 return Ok(connect(anonymous).await?);
             }
             Ok(Err(error)) if is_final(&error) => {
-                bail!("{} cannot log in at {at}: {}", user.shown(), one_line(&error));
+                bail!("cannot log in as {name} at {at}: {}", one_line(&error));
             }
             Ok(Err(error)) => one_line(&error),
             Err(_) => NO_RESPONSE.to_owned(),
         };
         // The member is gone, or the cluster elects a leader: a retry does no harm.
-        ensure!(Instant::now() < deadline, "cannot log in at {at}: {cause}");
+        ensure!(Instant::now() < deadline, "cannot log in as {name} at {at}: {cause}");
         sleep(RETRY_INTERVAL).await;
     }
 }

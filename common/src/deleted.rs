@@ -34,7 +34,7 @@ async fn watch_deletion(client: &mut Client, key: &str) -> Result<bool> {
     let Some(kv) = response.kvs().first() else {
         return Ok(true);
     };
-    ensure!(kv.lease() != 0, "{key} is on no lease: it stays");
+    ensure!(kv.lease() != 0, "the key {key} is not on a lease, so etcd will not delete it");
     // From the revision after the get, so that no change falls between the two.
     let next = response.header().map_or(0, |header| header.revision() + 1);
     let from = WatchOptions::new().with_start_revision(next).with_fragment();
@@ -42,12 +42,15 @@ async fn watch_deletion(client: &mut Client, key: &str) -> Result<bool> {
     while let Some(Some(response)) = none_if_transient(within(NO_LIMIT, stream.message()).await)? {
         let start = response.compact_revision();
         ensure!(start == 0, "revision {next} is compacted: history begins at {start}");
-        ensure!(!response.canceled(), "watch cancelled: {}", response.cancel_reason());
+        ensure!(!response.canceled(), "watch canceled: {}", response.cancel_reason());
         for event in response.events() {
             let on_lease = event.kv().is_some_and(|kv| kv.lease() != 0);
             match event.event_type() {
                 EventType::Delete => return Ok(true),
-                EventType::Put => ensure!(on_lease, "{key} was put without a lease: it stays"),
+                EventType::Put => ensure!(
+                    on_lease,
+                    "the key {key} was put without a lease, so etcd will not delete it"
+                ),
             }
         }
     }

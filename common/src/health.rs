@@ -17,7 +17,7 @@ use crate::within::REQUEST_TIMEOUT;
 /// The time between two attempts to reach the same endpoint: 100 ms.
 pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-const NO_LEADER: &str = "it has no leader, as it does not see a majority of its cluster";
+const NO_LEADER: &str = "no leader, because this member cannot reach a majority of its cluster";
 
 /// The result of a health check, in the order of the endpoints.
 pub(crate) struct Health {
@@ -43,7 +43,7 @@ impl Health {
                 true => "this machine has no network to that address",
                 false => settings.advice,
             };
-            bail!("cannot reach etcd at {} ({advice})", by_cause(self.unhealthy));
+            bail!("cannot reach etcd at {}; {advice}", by_cause(self.unhealthy));
         }
         Ok(self)
     }
@@ -74,9 +74,11 @@ pub(crate) async fn check_all(settings: &Settings, channel: &Failover) -> Result
         let client =
             Client::connect_with_balanced_channel([endpoint], options, channel.clone()).await;
         let client = client.map_err(|error| {
-            let secure = endpoint.starts_with("https://");
-            let with = if secure { " with ETCDCTL_CERT and ETCDCTL_KEY" } else { "" };
-            anyhow!("cannot use {endpoint}{with}: {}", one_line(&error))
+            let error = one_line(&error);
+            match endpoint.starts_with("https://") {
+                true => anyhow!("cannot use ETCDCTL_CERT and ETCDCTL_KEY with {endpoint}: {error}"),
+                false => anyhow!("cannot use {endpoint} as an endpoint: {error}"),
+            }
         })?;
         let (endpoint, has_user) = (endpoint.clone(), settings.user.is_some());
         let sender = sender.clone();
@@ -149,21 +151,23 @@ fn by_cause(unhealthy: Vec<(String, String)>) -> String {
 pub(crate) fn explain(endpoint: Option<&str>, error: &Error) -> String {
     let text = one_line(error);
     match code(error) {
-        _ if wants_user(error) => "it has users: set ETCDCTL_USER to name:password".to_owned(),
+        _ if wants_user(error) => {
+            "this etcd has users; set ETCDCTL_USER to name:password".to_owned()
+        }
         Some(Code::Unavailable) if text.ends_with("no leader") => NO_LEADER.to_owned(),
         // The client's own codes, for a server that does not speak gRPC.
         Some(Code::Cancelled | Code::Unknown | Code::Unimplemented | Code::Internal) => {
             let guess = match endpoint {
-                None => "what answers there is not etcd, or expects TLS or another certificate",
+                None => "the server there is not etcd, or it expects TLS or another certificate",
                 Some(endpoint) if endpoint.starts_with("https://") => {
-                    "it ends the connection: check ETCDCTL_CERT and ETCDCTL_KEY"
+                    "the server ends the connection; check ETCDCTL_CERT and ETCDCTL_KEY"
                 }
-                Some(_) => "what answers there is not etcd, or expects TLS",
+                Some(_) => "the server there is not etcd, or it expects TLS",
             };
             format!("{guess} ({text})")
         }
         Some(Code::Unavailable) if text.ends_with("handshake eof") => {
-            format!("what answers there expects no TLS ({text})")
+            format!("the server there does not use TLS; write http:// before its address ({text})")
         }
         _ => text,
     }

@@ -34,14 +34,14 @@ impl Settings {
         let (user, files) = (User::from_env()?, files()?);
         let (endpoints, address, advice) = match variable("ETCDCTL_ENDPOINTS")? {
             Some(list) => {
-                let advice = "named by ETCDCTL_ENDPOINTS; unset it to use an etcd on this machine";
+                let advice = "check ETCDCTL_ENDPOINTS, or unset that variable to use an etcd on this machine";
                 (named(&list)?, None, advice)
             }
             None => {
                 let advice = if cfg!(feature = "server") {
-                    "stop what holds that port, or set ETCD_LOCAL_PORT to a free one"
+                    "stop the program that uses that port, or set ETCD_LOCAL_PORT to a free port"
                 } else {
-                    "start an etcd there, or name yours in ETCDCTL_ENDPOINTS"
+                    "start an etcd at that address, or set ETCDCTL_ENDPOINTS to the address of yours"
                 };
                 let address = local(variable("ETCD_LOCAL_PORT")?.as_deref().unwrap_or("2379"))?;
                 (vec![address.to_string()], Some(address), advice)
@@ -50,7 +50,7 @@ impl Settings {
         let local = address.filter(|_| user.is_none() && files.is_none());
         let advice = match (local, address) {
             (None, Some(_)) => {
-                "none is started, as ETCDCTL_USER, ETCDCTL_CACERT or ETCDCTL_CERT is set; unset it"
+                "to start an etcd here, unset ETCDCTL_USER, ETCDCTL_CACERT and ETCDCTL_CERT"
             }
             _ => advice,
         };
@@ -78,7 +78,7 @@ pub(crate) struct User {
 
 impl User {
     /// The name up to the first colon. What follows may be a password.
-    pub(crate) fn shown(&self) -> &str {
+    pub(crate) fn display_name(&self) -> &str {
         self.name.split(':').next().unwrap_or_default()
     }
 
@@ -89,11 +89,14 @@ impl User {
             (Some(password), _) => (user, password),
             (None, Some((name, password))) => (name.to_owned(), password.to_owned()),
             (None, None) => bail!(
-                "ETCDCTL_USER is set to {user:?}, without a password; \
+                "cannot use ETCDCTL_USER: {user:?} has no password; \
                  set ETCDCTL_PASSWORD, or write name:password"
             ),
         };
-        ensure!(!name.is_empty(), "ETCDCTL_USER is set, but has no name before the colon");
+        ensure!(
+            !name.is_empty(),
+            "cannot use ETCDCTL_USER: no name is before the colon; write name:password"
+        );
         Ok(Some(User { name, password }))
     }
 }
@@ -104,8 +107,8 @@ fn files() -> Result<Option<Files>> {
     let own = match (variable("ETCDCTL_CERT")?, variable("ETCDCTL_KEY")?) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
-        (Some(_), None) => bail!("ETCDCTL_CERT is set, and ETCDCTL_KEY is not: it takes both"),
-        (None, Some(_)) => bail!("ETCDCTL_KEY is set, and ETCDCTL_CERT is not: it takes both"),
+        (Some(_), None) => bail!("cannot use ETCDCTL_CERT without ETCDCTL_KEY; set both"),
+        (None, Some(_)) => bail!("cannot use ETCDCTL_KEY without ETCDCTL_CERT; set both"),
     };
     Ok((ca.is_some() || own.is_some()).then_some(Files { ca, own }))
 }
@@ -130,14 +133,14 @@ fn secure(
     }
     ensure!(
         count == endpoints.len(),
-        "cannot use {} together: with and without TLS",
+        "cannot use {} together: some use TLS, and some do not; write https:// or http:// before all",
         endpoints.join(",")
     );
     let unverified = variable("ETCDCTL_INSECURE_SKIP_TLS_VERIFY")?;
     ensure!(
         unverified.is_none_or(|value| ["0", "f", "false"].contains(&&*value.to_lowercase())),
-        "ETCDCTL_INSECURE_SKIP_TLS_VERIFY is set, but these programs always verify a server; \
-         unset it, and name the server's CA certificate in ETCDCTL_CACERT"
+        "cannot use ETCDCTL_INSECURE_SKIP_TLS_VERIFY: these programs always verify the server; \
+         unset that variable, and name the server's CA certificate in ETCDCTL_CACERT"
     );
     let options = with_tls(options, files.unwrap_or_default())?;
     Ok((endpoints, options))
@@ -149,12 +152,12 @@ fn named(list: &str) -> Result<Vec<String>> {
     let endpoints: Vec<String> = named.map(str::to_owned).collect();
     ensure!(
         !endpoints.is_empty(),
-        "ETCDCTL_ENDPOINTS is set to {list:?}, which names no endpoint; unset it, or write host:port"
+        "cannot use ETCDCTL_ENDPOINTS: {list:?} names no endpoint; {WRITE_ENDPOINT}"
     );
     for endpoint in &endpoints {
         ensure!(
             is_endpoint(endpoint),
-            "cannot use {endpoint:?} from ETCDCTL_ENDPOINTS: {WRITE_ENDPOINT}"
+            "cannot use {endpoint:?} from ETCDCTL_ENDPOINTS; {WRITE_ENDPOINT}"
         );
     }
     Ok(endpoints)
@@ -163,8 +166,11 @@ fn named(list: &str) -> Result<Vec<String>> {
 /// Returns the address of this machine's etcd.
 fn local(port: &str) -> Result<SocketAddr> {
     let number: Option<NonZeroU16> = port.parse().ok();
-    let number = number
-        .with_context(|| format!("ETCD_LOCAL_PORT is set to {port:?}, which is not a port"))?;
+    let number = number.with_context(|| {
+        format!(
+            "cannot use ETCD_LOCAL_PORT: {port:?} is not a port; write a number from 1 to 65535"
+        )
+    })?;
     Ok(SocketAddr::from(([127, 0, 0, 1], number.get())))
 }
 
@@ -189,7 +195,7 @@ fn variable(name: &str) -> Result<Option<String>> {
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
         Err(VarError::NotUnicode(_)) => {
-            bail!("{name} is set to something that is not UTF-8")
+            bail!("cannot use {name}: its value is not UTF-8; set another value")
         }
     }
 }

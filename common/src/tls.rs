@@ -31,7 +31,7 @@ pub(crate) fn with_tls(options: ConnectOptions, files: Files) -> Result<ConnectO
             let begin = b"-----BEGIN CERTIFICATE-----";
             ensure!(
                 pem.windows(begin.len()).any(|bytes| bytes == begin),
-                "{path}, which ETCDCTL_CACERT names, has no certificate"
+                "cannot use {path}, which ETCDCTL_CACERT names: the file has no certificate"
             );
             TlsOptions::new().ca_certificate(Certificate::from_pem(pem))
         }
@@ -56,7 +56,7 @@ pub(crate) fn with_tls(_: ConnectOptions, _: Files) -> Result<ConnectOptions> {
     let is_example = program.parent().is_some_and(|folder| folder.ends_with("examples"));
     let which = if is_example { "--example" } else { "-p" };
     bail!(
-        "this etcd needs TLS, and the programs are built without it; \
+        "cannot use TLS: this program was built without TLS; \
          type: cargo run {which} {name} --features common/tls"
     )
 }

@@ -45,7 +45,7 @@ async fn main() -> Result<()> {
 fn show(response: &WatchResponse, key: &BStr, mut next: i64) -> Result<i64> {
     let start = response.compact_revision();
     ensure!(start == 0, "revision {next} is compacted: history begins at {start}");
-    ensure!(!response.canceled(), "watch cancelled: {}", response.cancel_reason());
+    ensure!(!response.canceled(), "watch canceled: {}", response.cancel_reason());
 
     // The first response holds no event: it confirms the watch.
     if response.created() {

@@ -63,7 +63,7 @@ pub fn find_or_start(address: SocketAddr) -> Result<Option<u32>> {
     let stop = if cfg!(windows) { "taskkill /f /pid" } else { "kill" };
     eprintln!("it keeps running; stop it with: {stop} {}", etcd.id());
     wait_until_serving(&mut etcd, &log, store.as_deref())
-        .map_err(|error| anyhow!("{error}; its log is {}", shown(&log)))?;
+        .map_err(|error| anyhow!("{error}; the log of etcd is {}", shown(&log)))?;
     Ok(Some(etcd.id()))
 }
 
@@ -107,7 +107,10 @@ fn take_turn(address: SocketAddr, path: &Path) -> Result<Option<File>> {
             Err(TryLockError::WouldBlock) if is_taken(address)? => return Ok(None),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(POLL_INTERVAL),
             Err(TryLockError::WouldBlock) => {
-                bail!("an etcd, or a program that starts one, has held {shown} for 30 s: stop it")
+                bail!(
+                    "cannot lock {shown}: an etcd, or a program that starts one, has held this file for 30 s; \
+                     stop that process"
+                )
             }
             Err(TryLockError::Error(error)) => bail!("cannot lock {shown}: {error}"),
         }
@@ -123,8 +126,7 @@ fn is_taken(address: SocketAddr) -> Result<bool> {
     let Err(error) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
         return Ok(true);
     };
-    let is_down = "the network of this machine is down: `ip link set lo up` starts the part \
-                   that etcd needs";
+    let is_down = "the network of this machine is down: start loopback with `ip link set lo up`";
     let advice = match error.kind() {
         ErrorKind::ConnectionRefused => return Ok(false),
         ErrorKind::NetworkUnreachable

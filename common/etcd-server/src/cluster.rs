@@ -137,7 +137,7 @@ impl Cluster {
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        bail!("no member leads after {START_LIMIT:?}")
+        bail!("cannot find the leader of the cluster: no member leads after {START_LIMIT:?}")
     }
 
     /// Returns the term in which this member says that it leads.

@@ -27,7 +27,7 @@ pub fn freeze(process: u32) -> Result<Frozen> {
     let frozen = Frozen(shell);
     match stopped {
         Some(Ok(())) => Ok(frozen),
-        _ => bail!("cannot freeze process {process}"),
+        _ => bail!("cannot freeze process {process}: it has ended, or belongs to another account"),
     }
 }
 

@@ -79,9 +79,9 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
         let program = command.get_program().display();
         let named = env::var_os("ETCD").is_some_and(|path| !path.is_empty());
         let text = match limit(&error) {
-            Some(limit) => format!("cannot start {program}; {limit}"),
+            Some(limit) => format!("cannot start {program}: {limit}"),
             None if named => {
-                format!("cannot start {program}, which ETCD names; unset it, or correct it")
+                format!("cannot start {program}, which ETCD names; correct or unset ETCD")
             }
             None => format!("cannot start {program}; set ETCD to the path of an etcd"),
         };
@@ -93,9 +93,11 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
 pub(crate) fn limit(error: &io::Error) -> Option<&'static str> {
     match error.raw_os_error() {
         // ENFILE and EMFILE.
-        Some(23 | 24) if cfg!(unix) => Some("too many files are open: see `ulimit -n`"),
+        Some(23 | 24) if cfg!(unix) => {
+            Some("too many files are open; raise the limit with `ulimit -n`")
+        }
         _ if error.kind() == io::ErrorKind::WouldBlock => {
-            Some("too many processes run: see `ulimit -u`")
+            Some("too many processes run; raise the limit with `ulimit -u`")
         }
         _ => None,
     }
@@ -116,8 +118,10 @@ pub(crate) fn wait_until_serving(
         if serving(&text).is_some() {
             return Ok(text);
         }
+        let program = binary();
+        let program = program.display();
         let end = match ended {
-            Some(status) => format!("ended with {status}"),
+            Some(status) => format!("cannot start {program}: etcd ended with {status}"),
             None if Instant::now() < deadline => {
                 sleep(POLL_INTERVAL);
                 continue;
@@ -125,10 +129,10 @@ pub(crate) fn wait_until_serving(
             None => {
                 etcd.kill()?;
                 etcd.wait()?;
-                format!("does not serve after {START_LIMIT:?}")
+                format!("cannot start {program}: etcd does not serve after {START_LIMIT:?}")
             }
         };
-        bail!("{} {end}: {}", binary().display(), explain(&text, store));
+        bail!("{end}: {}", explain(&text, store));
     }
 }
 
@@ -149,24 +153,24 @@ fn field(line: &str, name: &str) -> Option<String> {
 fn explain(log: &str, store: Option<&str>) -> String {
     let has = |words: &[&str]| words.iter().any(|words| log.contains(words));
     let advice = if has(&["no space left on device", "disk quota exceeded"]) {
-        "the disk is full, and etcd takes 130 MB".to_owned()
+        "the disk is full; make room for the 130 MB that etcd takes".to_owned()
     } else if has(&["address already in use"]) {
-        "another program holds that port: stop it, or choose another port".to_owned()
+        "another program uses that port; stop that program, or choose another port".to_owned()
     } else if has(&["cannot allocate memory", "failed to reserve", "out of memory"]) {
-        "its memory is limited, and it reserves 10 GB of addresses: see `ulimit -v`".to_owned()
+        "memory is limited, but etcd reserves 10 GB of addresses; see `ulimit -v`".to_owned()
     } else if has(&["flocked by another process"]) {
-        "another etcd may hold its data: stop it".to_owned()
+        "another etcd may use this data; stop that etcd".to_owned()
     } else if let Some(store) = store
         && (has(&OTHER_VERSION) || has(&["panic", "wal: ", "walpb: "]))
     {
         let cause = match has(&OTHER_VERSION) {
-            true => "another version of etcd has written its data: start that one with ETCD=path",
-            false => "its data may be damaged",
+            true => "another version of etcd wrote this data; set ETCD to the path of that version",
+            false => "the data may be damaged",
         };
-        format!("{cause}; to lose the data and begin anew: rm -r {store}")
+        format!("{cause}; to discard the data and start over: rm -r {store}")
     } else if !log.ends_with('\n') {
         // On a full disk, etcd cannot write why it ends.
-        "the disk may be full, because its log is cut short; etcd takes 130 MB".to_owned()
+        "the disk may be full, because the log is cut short; etcd takes 130 MB".to_owned()
     } else {
         return reason(log);
     };
@@ -191,7 +195,7 @@ fn reason(log: &str) -> String {
         .or_else(|| find("fatal error: "))
         .or_else(|| log.lines().rfind(|line| line.starts_with('{')))
         .or_else(|| log.lines().next())
-        .unwrap_or("its log is empty");
+        .unwrap_or("the log is empty");
     let fields: Vec<_> =
         ["msg", "error", "panic"].iter().filter_map(|name| field(line, name)).collect();
     let text = if fields.is_empty() { line.to_owned() } else { fields.join(": ") };

@@ -70,7 +70,10 @@ fn with_tls() -> Result<Cluster> {
 #[cfg(not(feature = "tls"))]
 fn with_tls() -> Result<Cluster> {
     let words = words(include_str!("main.rs")).join(" ");
-    anyhow::bail!("TLS takes: cargo run -p etcd-server --features tls -- {words}")
+    anyhow::bail!(
+        "cannot use TLS: this program was built without TLS; \
+         type: cargo run -p etcd-server --features tls -- {words}"
+    )
 }
 
 /// Prints which member leads and which have ended, without end.
@@ -89,7 +92,7 @@ async fn report(cluster: &mut Cluster) -> Result<()> {
             Some(_) => {}
             None => writeln!(
                 stdout(),
-                "nobody leads: {} of 3 is not a majority",
+                "no leader: {} of 3 members is not a majority",
                 cluster.members.len()
             )?,
         }

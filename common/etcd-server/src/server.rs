@@ -122,7 +122,8 @@ impl Server {
     pub(crate) fn wait(&mut self) -> Result<()> {
         let (_, log) = files(&self.folder, &self.name);
         let text = wait_until_serving(&mut self.process.child, &log, None)?;
-        self.address = serving(&text).context("the log names no address")?;
+        self.address =
+            serving(&text).context("cannot find the address of etcd: the log names none")?;
         Ok(())
     }
 }
@@ -217,7 +218,9 @@ fn spawn_watchdog(server: &Child, folder: &Path) -> Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .context("cannot start sh, which ends the server with this program; is it on the PATH?")
+        .context(
+            "cannot start sh, which ends the server with this program; add its folder to the PATH",
+        )
 }
 
 fn scheme(flags: &[String]) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use etcd_client::{Client, Permission};
 use tokio::time::timeout;
 
@@ -29,6 +29,6 @@ pub async fn add_users(client: &mut Client) -> Result<()> {
         }
         client.auth_enable().await
     };
-    timeout(Duration::from_secs(5), requests).await??;
+    timeout(Duration::from_secs(5), requests).await.context("no response within 5s")??;
     Ok(())
 }

@@ -134,7 +134,7 @@ fn says_why_etcd_does_not_start() -> Result<()> {
         limited.args(["-c", r#"ulimit -v 1000000; exec "$0""#]).arg(chapter.get_program());
         limited.envs(chapter.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let ended = failing(&mut machine, limited)?.concat();
-        ensure!(ended.contains("cannot allocate memory (its memory is limited, "), "{ended}");
+        ensure!(ended.contains("cannot allocate memory (memory is limited, "), "{ended}");
     }
     Ok(())
 }
@@ -149,7 +149,7 @@ fn of_damaged_data_it_says_so_and_the_log_before_is_kept() -> Result<()> {
     fs::write(data.join("member/snap/db"), [0; 5000])?;
     let chapter = machine.command("put-get")?;
     let ended = failing(&mut machine, chapter)?.concat();
-    let advice = "(its data may be damaged; to lose the data and begin anew: rm -r ";
+    let advice = "(the data may be damaged; to discard the data and start over: rm -r ";
     ensure!(ended.contains("failed to open database: ") && ended.contains(advice), "{ended}");
     ensure!(fs::read(data.with_extension("log.old"))?.starts_with(&first));
 
@@ -207,7 +207,7 @@ fn does_not_wait_for_data_that_another_etcd_holds() -> Result<()> {
         [&holder, &machine].map(|d| etcd_server::background_data(d.address));
     fs::rename(&held, &wanted)?;
     let lines = failing(&mut machine, chapter)?.concat();
-    ensure!(lines.contains(" (another etcd may hold its data: stop it)"), "{lines}");
+    ensure!(lines.contains(" (another etcd may use this data; stop that etcd)"), "{lines}");
     Ok(())
 }
 
@@ -236,8 +236,8 @@ fn the_path_of_damaged_data_can_be_pasted() -> Result<()> {
     chapter.env("ETCD_LOCAL_PORT", machine.address.port().to_string());
     let ended = failing(&mut machine, chapter)?.concat();
     let (_, advice) =
-        ended.split_once("to lose the data and begin anew: ").context(ended.clone())?;
-    let (pasted, _) = advice.split_once("); its log is ").context(ended.clone())?;
+        ended.split_once("to discard the data and start over: ").context(ended.clone())?;
+    let (pasted, _) = advice.split_once("); the log of etcd is ").context(ended.clone())?;
     ensure!(testing::command("sh").args(["-c", pasted]).status()?.success(), "{pasted}");
     ensure!(!data.exists() && target.exists(), "{pasted}");
     Ok(())
@@ -275,8 +275,8 @@ fn a_log_that_is_cut_short_hints_at_a_full_disk() -> Result<()> {
     for (script, advice) in [
         ("exit 1", "(the disk may be full, "),
         (r#"printf '{"level":"info","msg":"op' >&2; exit 1"#, "(the disk may be full, "),
-        ("echo write x: disk quota exceeded >&2; exit 1", "(the disk is full, "),
-        ("echo write x: no space left on device >&2; exit 1", "(the disk is full, "),
+        ("echo write x: disk quota exceeded >&2; exit 1", "(the disk is full; "),
+        ("echo write x: no space left on device >&2; exit 1", "(the disk is full; "),
     ] {
         let ended = failing_with(&mut machine, script)?;
         ensure!(ended.contains(advice), "{script}: {ended}");
@@ -293,7 +293,7 @@ async fn a_port_that_is_bound_but_silent_gets_advice() -> Result<()> {
     bound.bind(machine.address)?;
     let chapter = machine.command("put-get")?;
     let ended = failing(&mut machine, chapter)?.concat();
-    let advice = "address already in use (another program holds that port: ";
+    let advice = "address already in use (another program uses that port; ";
     ensure!(ended.contains(advice), "{ended}");
     Ok(())
 }
@@ -317,13 +317,13 @@ fn a_machine_without_a_network_gets_advice() -> Result<()> {
     let ended = failing(&mut machine, chapter)?.concat();
     ensure!(ended.contains("Network is unreachable"), "{ended}");
     ensure!(ended.contains("the network of this machine is down: "), "{ended}");
-    ensure!(!ended.contains("stop what holds that port"), "{ended}");
+    ensure!(!ended.contains("stop the program that uses that port"), "{ended}");
 
     // The same without a start: the environment names a user, whom a new etcd would not know.
     let mut chapter = unshare(machine.command("put-get")?);
     chapter.env("ETCDCTL_USER", "anna:secret");
     let ended = failing(&mut machine, chapter)?.concat();
-    ensure!(ended.ends_with("(this machine has no network to that address)"), "{ended}");
+    ensure!(ended.ends_with("; this machine has no network to that address"), "{ended}");
     Ok(())
 }
 
@@ -343,7 +343,7 @@ fn too_many_open_files_get_advice_that_fits() -> Result<()> {
         lines.iter().for_each(|line| machine.note(line));
         let shown = lines.concat();
         ensure!(!status.success() && !shown.contains("set ETCD"), "{limit}: {shown}");
-        has_advised |= shown.contains("see `ulimit -n`");
+        has_advised |= shown.contains("raise the limit with `ulimit -n`");
     }
     ensure!(has_advised, "no limit let a chapter come so far");
     Ok(())

@@ -79,7 +79,7 @@ pub async fn chapters_go_on(
 
     for (chapter, shown) in [("put-get", "testkey,testvalues"), ("delete", "deleted 1")] {
         let chapter = start(chapter)?;
-        chapter.expect(&format!("without {victim}: {cause}"))?;
+        chapter.expect(&format!("going on without {victim}: {cause}"))?;
         chapter.expect(shown)?;
         chapter.expect_success(&[])?;
     }
@@ -156,9 +156,9 @@ async fn two_of_three_are_dead() -> Result<()> {
     ensure!(begin.elapsed() < common::CONNECT_TIMEOUT + Duration::from_secs(2));
     let [a, b, c] = [0, 1, 2].map(|index| cluster.members[index].endpoint());
     let error = format!(
-        "Error: cannot reach etcd at {a}: it has no leader, as it does not see a majority of its \
-         cluster; nor at {b}, {c}: connection refused (named by ETCDCTL_ENDPOINTS; unset it to \
-         use an etcd on this machine)"
+        "Error: cannot reach etcd at {a}: no leader, because this member cannot reach a majority of \
+         its cluster; nor at {b}, {c}: connection refused; check ETCDCTL_ENDPOINTS, or unset that \
+         variable to use an etcd on this machine"
     );
     ensure!(status.code() == Some(1) && lines == [error], "{status}: {lines:#?}");
 

@@ -58,14 +58,14 @@ fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
 
     let name = at.replace("127.0.0.1", "localhost");
     let plain = format!("http://{bare}");
-    let check = "it ends the connection: check ETCDCTL_CERT and ETCDCTL_KEY (";
+    let check = "the server ends the connection; check ETCDCTL_CERT and ETCDCTL_KEY (";
     for (endpoint, files, error) in [
         (&at, ["", cert, key], "invalid peer certificate: UnknownIssuer ("),
         (&at, [other, cert, key], "invalid peer certificate: BadSignature ("),
         (&name, [ca, cert, key], "invalid peer certificate: certificate not valid for name"),
         (&at, [ca, "", ""], check),
-        (&at, [ca, other, key], " with ETCDCTL_CERT and ETCDCTL_KEY: keys may not be consistent"),
-        (&plain, [ca, cert, key], "what answers there is not etcd, or expects TLS ("),
+        (&at, [ca, other, key], ": keys may not be consistent"),
+        (&plain, [ca, cert, key], "the server there is not etcd, or it expects TLS ("),
     ] {
         let lines = put_get(endpoint, files)?;
         ensure!(lines.len() == 1 && lines[0].contains(endpoint), "{lines:#?}");
@@ -74,7 +74,8 @@ fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
     let missing = put_get(&at, ["/no/such", cert, key])?;
     ensure!(missing[0] == "Error: cannot read /no/such, which ETCDCTL_CACERT names", "{missing:?}");
     let empty = put_get(&at, [key, cert, key])?;
-    let error = format!("Error: {key}, which ETCDCTL_CACERT names, has no certificate");
+    let error =
+        format!("Error: cannot use {key}, which ETCDCTL_CACERT names: the file has no certificate");
     ensure!(empty == [error], "{empty:?}");
     // Nothing of a key or a certificate is shown.
     let secret = fs::read_to_string(key)?;
@@ -82,7 +83,10 @@ fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
     ensure!(!put_get(&at, [ca, key, key])?.concat().contains(secret));
 
     let together = put_get(&format!("{at},{plain}"), [ca, cert, key])?;
-    ensure!(together[0].ends_with(" together: with and without TLS"), "{together:?}");
+    ensure!(
+        together[0].contains(" together: some use TLS, and some do not; write "),
+        "{together:?}"
+    );
     Ok(())
 }
 
@@ -102,7 +106,7 @@ fn tls_is_not_expected_of_a_server_without_it() -> Result<()> {
     let etcd = Server::start()?;
     let lines = put_get(&format!("https://{}", etcd.address()), ["", "", ""])?;
     ensure!(
-        lines[0].contains("what answers there expects no TLS (tls handshake eof)"),
+        lines[0].contains(": the server there does not use TLS; write http:// before its address (tls handshake eof)"),
         "{lines:?}"
     );
     Ok(())

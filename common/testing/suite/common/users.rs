@@ -50,31 +50,30 @@ async fn a_user_is_let_in_and_others_are_told_why_not() -> Result<()> {
     }
 
     let at = etcd.endpoint();
-    let refused = format!(
-        "cannot log in at {at}: etcdserver: authentication failed, invalid user ID or password"
-    );
+    let refused =
+        format!("at {at}: etcdserver: authentication failed, invalid user ID or password");
     for (variables, error) in [
-        (&[("ETCDCTL_USER", "anna:wrong")][..], format!("anna {refused}")),
-        (&[("ETCDCTL_USER", "nobody:secret")], format!("nobody {refused}")),
+        (&[("ETCDCTL_USER", "anna:wrong")][..], format!("cannot log in as anna {refused}")),
+        (&[("ETCDCTL_USER", "nobody:secret")], format!("cannot log in as nobody {refused}")),
         (
             &[("ETCDCTL_USER", "anna:secret"), ("ETCDCTL_PASSWORD", "secret")],
-            format!("anna {refused}"), // of that name it shows no more
+            format!("cannot log in as anna {refused}"), // what follows the colon may be a password
         ),
         (
             &[("ETCDCTL_USER", ":secret")],
-            "ETCDCTL_USER is set, but has no name before the colon".to_owned(),
+            "cannot use ETCDCTL_USER: no name is before the colon; write name:password".to_owned(),
         ),
         (
             &[("ETCDCTL_USER", "anna")],
-            "ETCDCTL_USER is set to \"anna\", without a password; set ETCDCTL_PASSWORD, or write \
+            "cannot use ETCDCTL_USER: \"anna\" has no password; set ETCDCTL_PASSWORD, or write \
              name:password"
                 .to_owned(),
         ),
         (
             &[("ETCDCTL_PASSWORD", "secret")],
             format!(
-                "cannot reach etcd at {at}: it has users: set ETCDCTL_USER to name:password (named \
-                 by ETCDCTL_ENDPOINTS; unset it to use an etcd on this machine)"
+                "cannot reach etcd at {at}: this etcd has users; set ETCDCTL_USER to name:password; \
+                 check ETCDCTL_ENDPOINTS, or unset that variable to use an etcd on this machine"
             ),
         ),
     ] {
@@ -109,7 +108,7 @@ async fn a_user_without_permission_is_told_so() -> Result<()> {
     let put = within(REQUEST_TIMEOUT, client.put("testkey", "", None)).await;
     ensure!(put.is_err_and(|error| format!("{error:#}") == denied));
     let (lines, _) = start(&etcd, "watch", &anna)?.end()?;
-    ensure!(lines.len() == 1 && lines[0].starts_with("Error: watch cancelled: "), "{lines:?}");
+    ensure!(lines.len() == 1 && lines[0].starts_with("Error: watch canceled: "), "{lines:?}");
     ensure!(lines[0].ends_with("etcdserver: permission denied"), "{lines:?}");
     Ok(())
 }

@@ -6,7 +6,7 @@ use testing::{Program, TestMachine, program_at, program_with};
 
 #[test]
 fn programs_tell_how_to_build_them_with_tls() -> Result<()> {
-    let built = "Error: this etcd needs TLS, and the programs are built without it; type:";
+    let built = "Error: cannot use TLS: this program was built without TLS; type:";
     let (lines, status) = Program::start(program_with("https://127.0.0.1:1", "lease")?)?.end()?;
     ensure!(status.code() == Some(1), "{status}");
     ensure!(lines == [format!("{built} cargo run -p lease --features common/tls")], "{lines:?}");
@@ -24,7 +24,7 @@ fn programs_tell_how_to_build_them_with_tls() -> Result<()> {
     let mut command = program_at(&etcd, "put-get")?;
     command.env("ETCDCTL_CERT", "/no/such");
     let (lines, _) = Program::start(command)?.end()?;
-    ensure!(lines == ["Error: ETCDCTL_CERT is set, and ETCDCTL_KEY is not: it takes both"]);
+    ensure!(lines == ["Error: cannot use ETCDCTL_CERT without ETCDCTL_KEY; set both"]);
     Ok(())
 }
 
@@ -36,8 +36,8 @@ fn no_etcd_is_started_for_a_user() -> Result<()> {
     let (lines, status) = Program::start(command)?.end()?;
     ensure!(status.code() == Some(1), "{status}");
     let error = format!(
-        "Error: cannot reach etcd at {}: connection refused (none is started, as ETCDCTL_USER, \
-         ETCDCTL_CACERT or ETCDCTL_CERT is set; unset it)",
+        "Error: cannot reach etcd at {}: connection refused; to start an etcd here, unset \
+         ETCDCTL_USER, ETCDCTL_CACERT and ETCDCTL_CERT",
         machine.address
     );
     ensure!(lines == [error], "{lines:?}");
@@ -50,7 +50,10 @@ fn programs_always_verify_a_server() -> Result<()> {
     let mut command = program_with("https://127.0.0.1:1", "put-get")?;
     command.envs([unverified]);
     let (lines, _) = Program::start(command)?.end()?;
-    ensure!(lines.len() == 1 && lines[0].starts_with("Error: ETCDCTL_INSECURE_"), "{lines:?}");
+    ensure!(
+        lines.len() == 1 && lines[0].starts_with("Error: cannot use ETCDCTL_INSECURE_"),
+        "{lines:?}"
+    );
 
     let etcd = Server::start()?;
     let mut command = program_at(&etcd, "put-get")?;
