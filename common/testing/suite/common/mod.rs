@@ -9,6 +9,7 @@ mod programs;
 mod readme;
 #[cfg(feature = "tls")]
 mod tls;
+mod troubleshooting;
 mod users;
 #[cfg(not(feature = "tls"))]
 mod without_tls;

@@ -7,38 +7,6 @@ use anyhow::{Context, Result, ensure};
 const README: &str = "common/README.md";
 
 #[test]
-fn the_table_has_a_row_for_what_etcd_says() -> Result<()> {
-    let page = fs::read_to_string(testing::root().join(README))?;
-    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
-    for message in [
-        "database space exceeded",
-        "corrupt cluster",
-        "user name is empty",
-        "auth store is old",
-        "not supported for learner",
-        "request is too large",
-        "message larger than max",
-        "utf8 error",
-        "UnknownIssuer",
-        "certificate not valid for name",
-        "certificate expired",
-        "certificate not valid yet",
-        "BadSignature",
-        "CaUsedAsEndEntity",
-        "UnsupportedCertVersion",
-        "CertificateRequired",
-        "too many requests",
-        "leader changed",
-        "request timed out",
-        "requested lease not found",
-    ] {
-        let first = |row: &&str| row.split(" | ").next().is_some_and(|cell| cell.contains(message));
-        ensure!(rows.iter().any(first), "no row has {message:?}");
-    }
-    Ok(())
-}
-
-#[test]
 fn the_bundled_etcd_reports_the_commit_on_the_page() -> Result<()> {
     let page = fs::read_to_string(testing::root().join(README))?;
     let output = testing::command(etcd_bin_vendored::etcd_bin_path()?).arg("--version").output()?;

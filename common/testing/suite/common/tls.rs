@@ -60,8 +60,8 @@ fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
     let plain = format!("http://{bare}");
     let check = "the server ends the connection; check ETCDCTL_CERT and ETCDCTL_KEY (";
     for (endpoint, files, error) in [
-        (&at, ["", cert, key], "invalid peer certificate: UnknownIssuer ("),
-        (&at, [other, cert, key], "invalid peer certificate: BadSignature ("),
+        (&at, ["", cert, key], "invalid peer certificate: UnknownIssuer; "),
+        (&at, [other, cert, key], "invalid peer certificate: BadSignature; "),
         (&name, [ca, cert, key], "invalid peer certificate: certificate not valid for name"),
         (&at, [ca, "", ""], check),
         (&at, [ca, other, key], ": keys may not be consistent"),
