@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use std::io::{Write, stdout};
 use std::process::exit;
 
-/// Returns the bytes of this program's argument, if it has one. `usage` says what that can be, such as
-/// `VALUE | --get`. `source` is the source of the program.
+/// Returns the bytes of this program's argument, if it has one. `usage` lists the possible
+/// arguments, such as `VALUE | --get`. `source` is the source of the program.
 ///
-/// Ends the program after `--help`, which prints the lines at the top of `source`. Also ends it, with
-/// status 2, if there is a second argument, or an option that `usage` does not name.
+/// `--help` prints the lines at the top of `source` and ends the program. A second argument, or an
+/// option that `usage` doesn't list, ends the program with status 2.
 pub fn argument(usage: &str, source: &str) -> Option<Vec<u8>> {
     let is_named = |argument: &str| match argument.starts_with("--") {
         true => usage.split(" | ").any(|name| name == argument),
@@ -30,19 +30,20 @@ pub fn argument(usage: &str, source: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// Ends a program that takes no argument if it has one, as [`argument`] does.
+/// Ends the program as [`argument`] does if it has an argument. For programs that take none.
 pub fn no_argument(source: &str) {
     argument("", source);
 }
 
-/// Returns the words behind this program's name, for one that takes several. Ends the program after
-/// `--help`, as [`argument`] does. What is not UTF-8 has `�` instead.
+/// Returns the arguments of a program that takes several, with `�` for bytes that aren't UTF-8.
+/// `--help` prints the lines at the top of `source` and ends the program.
 pub fn words(source: &str) -> Vec<String> {
     let lossy = |word: OsString| word.to_string_lossy().into_owned();
     arguments(source).into_iter().map(lossy).collect()
 }
 
-/// Ends the program, with status 2: it does not understand these words. `usage` says what it does.
+/// Ends the program with status 2, because it doesn't understand `words`. `usage` is the command
+/// that it understands.
 pub fn cannot_use(words: &str, usage: &str) -> ! {
     eprintln!("Error: cannot use {words:?}; usage: {usage}");
     exit(2)
@@ -56,7 +57,7 @@ fn arguments(source: &str) -> Vec<OsString> {
     arguments
 }
 
-/// Returns the lines at the top of a program's source.
+/// Returns the lines at the top of a program's source, without the fences of code blocks.
 fn help(source: &str) -> String {
     let top = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
     top.filter(|line| !line.starts_with("```")).collect::<Vec<_>>().join("\n")

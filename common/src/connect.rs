@@ -7,24 +7,25 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::error::{NO_RESPONSE, is_final, one_line};
 use crate::failover::Failover;
 use crate::health::{Health, RETRY_INTERVAL, check, check_all, explain};
-use crate::login::LogsIn;
+use crate::login::LoginRetry;
 use crate::settings::{CONNECT_TIMEOUT, Settings, WRITE_ENDPOINT, is_endpoint, plain_options};
 use crate::within::REQUEST_TIMEOUT;
 
-/// Connects to the etcd that `ETCDCTL_ENDPOINTS` names, or else to the one on this machine. That
-/// one is started first if nothing listens on its port. None is started if the environment names a
-/// user or files for TLS.
+/// Connects to the etcd that `ETCDCTL_ENDPOINTS` names, or else to the etcd on this machine. If
+/// nothing listens on this machine's port, `connect` starts an etcd there first, unless the
+/// environment names a user or files for TLS, which a new etcd would not have.
 ///
-/// Every endpoint gets a health check. The client tries the healthy ones first. The others are named
-/// on stderr and come last. The client goes on with the connections of the health check. It stays with
-/// one member until that member fails, and then goes on to the next ([`Failover`]).
+/// Each endpoint gets a health check. The client uses the healthy endpoints first. `connect` prints
+/// the others on stderr, and the client uses them last, because they may recover. It stays with one
+/// member until that member fails, and then goes on to the next ([`Failover`]).
 ///
 /// # Errors
 ///
-/// - A variable is set to something that cannot be used, or a file for TLS cannot be read.
-/// - No endpoint is healthy within [`CONNECT_TIMEOUT`]. The error names each of them with the cause.
+/// - A variable has a value that can't be used, or a file for TLS can't be read.
+/// - No endpoint is healthy within [`CONNECT_TIMEOUT`]. The error names each endpoint with the
+///   cause.
 /// - etcd refuses the user, or does not respond to the log-in within [`CONNECT_TIMEOUT`].
-/// - etcd cannot be started, see [`etcd_server::find_or_start`].
+/// - etcd can't be started, see [`etcd_server::find_or_start`].
 pub async fn connect() -> Result<Client> {
     let settings = Settings::from_env()?;
     let channel = Failover::default(); // keeps the connections of the health check
@@ -40,7 +41,7 @@ pub async fn connect() -> Result<Client> {
     client_of(&settings, &health, channel).await
 }
 
-/// Connects as [`connect`] does, but with a channel of the caller's, and never starts a server.
+/// Connects as [`connect`] does, but through the caller's channel, and never starts a server.
 ///
 /// # Errors
 ///
@@ -54,7 +55,7 @@ where
     client_of(&settings, &health, channel).await
 }
 
-/// Makes a client of these endpoints, whatever the environment says. It sends nothing yet.
+/// Makes a client of these endpoints, whatever the environment says. Sends nothing yet.
 ///
 /// # Errors
 ///
@@ -63,7 +64,7 @@ pub async fn connect_to<E: AsRef<str>, S: AsRef<[E]>>(endpoints: S) -> Result<Cl
     connect_to_through(endpoints, Failover::default()).await
 }
 
-/// Makes a client of these endpoints as [`connect_to`] does, but with a channel of the caller's.
+/// Makes a client of these endpoints as [`connect_to`] does, but through the caller's channel.
 ///
 /// # Errors
 ///
@@ -81,8 +82,8 @@ where
     Ok(Client::connect_with_balanced_channel(endpoints, options, channel).await?)
 }
 
-/// Waits until etcd is healthy again after a stream was lost, on the same member or another one. The
-/// client connects by itself with its next request. Never starts a server.
+/// Waits until etcd is healthy again after a stream was lost, on the same member or on another. The
+/// next request of the client then opens the connection. Never starts a server.
 ///
 /// # Errors
 ///
@@ -90,7 +91,7 @@ where
 pub async fn reconnect(client: &Client) -> Result<()> {
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     loop {
-        // A server that is shutting down may respond once more.
+        // Wait before the first check, too: a server that is shutting down may respond once more.
         sleep(RETRY_INTERVAL).await;
         let cause = match timeout(REQUEST_TIMEOUT, check(client.clone())).await {
             Ok(Ok(())) => return Ok(()),
@@ -98,13 +99,14 @@ pub async fn reconnect(client: &Client) -> Result<()> {
             Err(_) => NO_RESPONSE.to_owned(),
         };
         if Instant::now() > deadline {
-            // The client does not tell its endpoints, and it may have others than the environment.
+            // The message names no endpoint: the client does not reveal its endpoints, which may
+            // differ from those in the environment.
             bail!("cannot reach etcd: {cause}");
         }
     }
 }
 
-/// Checks the etcd of this machine, which is started first if nothing listens on its port.
+/// Checks the health of this machine's etcd. Starts it first if nothing listens on its port.
 #[cfg(feature = "server")]
 async fn check_local(
     settings: &Settings,
@@ -116,8 +118,8 @@ async fn check_local(
         tokio::task::spawn_blocking(move || etcd_server::find_or_start(address)).await??;
         let health = check_all(settings, channel).await?;
         checks += 1;
-        // For a moment the system still accepts connections for a server that was killed, and then
-        // loses them. So this looks again, for about a second.
+        // After a server was killed, the system accepts connections for it for a moment longer, and
+        // then loses them. So `find_or_start` finds nothing to start; try again for a second.
         if !health.is_gone() || checks == 10 {
             return Ok(health);
         }
@@ -125,33 +127,33 @@ async fn check_local(
     }
 }
 
-/// Returns a client on this channel, of the healthy endpoints first and then of the others, which
-/// may recover. Logs in if the environment names a user.
+/// Returns a client on `channel` that uses the healthy endpoints first. Logs in if the environment
+/// names a user.
 async fn client_of<B>(settings: &Settings, health: &Health, channel: B) -> Result<Client>
 where
     B: BalancedChannelBuilder<Error = Error> + Clone,
 {
     let unhealthy = health.unhealthy.iter().map(|(endpoint, _)| endpoint);
     let endpoints: Vec<_> = health.healthy.iter().chain(unhealthy).map(String::as_str).collect();
-    let channel = LogsIn(channel);
+    let channel = LoginRetry(channel);
     let connect =
         |options| Client::connect_with_balanced_channel(&endpoints, Some(options), channel.clone());
     let anonymous = settings.options.clone();
     let Some(user) = &settings.user else {
         return Ok(connect(anonymous).await?);
     };
-    let named = anonymous.clone().with_user(&user.name, &user.password);
-    // A member forgets its tokens when it ends, and those that were not used for 5 minutes
-    // (etcd's --auth-token-ttl). A JWT is outdated when any user or role was changed.
-    let named = named.with_auto_token_refresh(true);
+    let with_user = anonymous.clone().with_user(&user.name, &user.password);
+    // A member forgets all tokens when it stops, and any token after 5 minutes without use (etcd's
+    // --auth-token-ttl). A JWT is outdated as soon as any user or role has changed.
+    let with_user = with_user.with_auto_token_refresh(true);
     let (name, at) = (user.display_name(), endpoints.join(", "));
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     loop {
-        // No limit of its own for an attempt: etcd computes a hash of the password, which takes
-        // seconds on a busy machine, and would begin again with each attempt.
-        let cause = match timeout_at(deadline, connect(named.clone())).await {
+        // A single attempt has no shorter limit: etcd computes a hash of the password, which takes
+        // seconds on a busy machine, and it would begin again with each attempt.
+        let cause = match timeout_at(deadline, connect(with_user.clone())).await {
             Ok(Ok(client)) => return Ok(client),
-            // This etcd has no users. etcdctl goes on without the name, too.
+            // This etcd has no users. Go on without the name, as etcdctl does.
             Ok(Err(error)) if one_line(&error).ends_with("authentication is not enabled") => {
                 return Ok(connect(anonymous).await?);
             }
@@ -161,7 +163,7 @@ where
             Ok(Err(error)) => one_line(&error),
             Err(_) => NO_RESPONSE.to_owned(),
         };
-        // The member is gone, or the cluster elects a leader: a retry does no harm.
+        // The member is gone, or the cluster elects a leader. Logging in again does no harm.
         ensure!(Instant::now() < deadline, "cannot log in as {name} at {at}: {cause}");
         sleep(RETRY_INTERVAL).await;
     }

@@ -1,4 +1,4 @@
-//! What went wrong, in one line.
+//! The errors of etcd's client, in one line, and which of them may pass.
 
 use std::error::Error as _;
 use std::fmt;
@@ -12,16 +12,16 @@ pub(crate) const NO_RESPONSE: &str = "no response";
 pub(crate) const LOST: &str = "connection lost";
 pub(crate) const REFUSED: &str = "connection refused";
 
-/// For an error after which nobody knows whether etcd has carried out the request.
+/// The end of a message after which nobody knows whether etcd has carried out the request.
 pub(crate) const MAY_HAVE: &str = "(the request may still have been carried out)";
 
-/// The error of a request that [`within`](crate::within()) has made, shown in one line.
+/// The error of a request made through [`within`](crate::within()), displayed in one line.
 ///
-/// A caller that has to tell errors apart finds it with `anyhow::Error::downcast_ref`, or asks
+/// To tell such errors apart, get at the inner one with `anyhow::Error::downcast_ref`, or call
 /// [`is_refusal`].
 #[derive(Debug)]
 pub struct RequestError {
-    /// What etcd's client returned.
+    /// The error that etcd's client returned.
     pub error: Error,
 }
 
@@ -41,13 +41,13 @@ pub fn is_refusal(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(|RequestError { error }| is_final(error))
 }
 
-/// Whether an error is a refusal: any error that is not listed here as one that may pass. A refused
-/// request that is sent again and again costs more than an error that came too soon.
+/// Whether an error is a refusal, which is any error that isn't listed here as passing. When in
+/// doubt, an error that comes too soon is cheaper than a refused request that is sent forever.
 pub(crate) fn is_final(error: &Error) -> bool {
     let text = one_line(error);
     match code(error) {
         _ if is_outdated(&text) => false,
-        // The connection has failed, and the client has chosen the code.
+        // The connection failed, and the code is the client's own.
         _ if matches!(error, Error::GRpcStatus(status) if status.source().is_some()) => false,
         // Another member may be able to serve.
         _ if text.ends_with("for learner") => false,
@@ -65,17 +65,17 @@ pub(crate) fn is_final(error: &Error) -> bool {
     }
 }
 
-/// Whether etcd says that users or roles have changed: since the client logged in, if its token is
-/// a JWT, or while the request was on its way.
+/// Whether `message` is etcd's error for users or roles that have changed: since the client logged
+/// in, if its token is a JWT, or while the request was on its way.
 pub(crate) fn is_outdated(message: &str) -> bool {
     message.ends_with("auth store is old")
 }
 
-/// Turns an error after which it may help to connect again, such as a lost connection, into `None`.
+/// Turns an error after which a new connection may help, such as a lost connection, into `None`.
 ///
 /// # Errors
 ///
-/// etcd has refused the request, or the client a response that is too large ([`is_refusal`]).
+/// etcd refused the request, or the client refused a response that is too large ([`is_refusal`]).
 pub fn none_if_transient<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Err(error) if !is_refusal(&error) => Ok(None),
@@ -83,7 +83,7 @@ pub fn none_if_transient<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// One line of what `etcd_client::Error` shows as a page.
+/// Returns the deepest cause of an error, in one line. `etcd_client::Error` itself displays a page.
 pub(crate) fn one_line(error: &Error) -> String {
     let (text, mut cause) = match error {
         Error::GRpcStatus(status) => (status.message().to_owned(), status.source()),
@@ -101,7 +101,7 @@ pub(crate) fn one_line(error: &Error) -> String {
     match cause.downcast_ref().map(io::Error::kind) {
         Some(ErrorKind::ConnectionRefused) => REFUSED.to_owned(),
         Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => LOST.to_owned(),
-        // The HTTP/2 library and the TLS library have words of their own for a lost connection.
+        // The HTTP/2 library and the TLS library have their own words for a lost connection.
         None if ["broken pipe", "connection closed", "connection reset"]
             .iter()
             .any(|end| text.ends_with(end)) =>
@@ -113,7 +113,7 @@ pub(crate) fn one_line(error: &Error) -> String {
     }
 }
 
-/// The gRPC status code; `None` for an error that did not come by gRPC.
+/// Returns the gRPC status code, or `None` if the error isn't a status.
 pub(crate) fn code(error: &Error) -> Option<Code> {
     match error {
         Error::GRpcStatus(status) => Some(status.code()),

@@ -19,21 +19,22 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 /// A channel that stays with one member until that member fails, and then goes on to the next.
-/// (etcd-client's own channel takes turns with all members, also with those that are down.)
+/// (etcd-client's own channel takes turns among all members, even if some are down.)
 ///
-/// A member has failed when a request to it ends with a connection error before the response begins,
-/// when the caller gives up before that, or when the member responds that it cannot serve, for
-/// instance without a leader or as a learner.
+/// A member has failed if a request to it ends with a connection error before the response begins,
+/// if the caller gives up before that, or if the member responds that it can't serve, for instance
+/// because it has no leader or is a learner.
 ///
-/// No request is carried out twice. A failed request is sent to the next member only if nothing
-/// has read its body, so that it was certainly not sent before. Any other failed request returns its
-/// error.
+/// No request is carried out twice. The next member gets a failed request only if nothing has read
+/// the body of the request, because then the request certainly never left this program. Any other
+/// failed request returns its error.
 ///
-/// Clients that are made with clones of one `Failover` share their connections, so they must have the
-/// same options.
+/// Clients that are made with clones of one `Failover` share their connections, so they must have
+/// the same options.
 #[derive(Clone, Debug, Default)]
 pub struct Failover {
-    /// etcd closes one that carries no request after some 20 s. The next request connects again.
+    /// The connections by endpoint. etcd closes a connection after about 20 s without a request,
+    /// and the next request opens it again.
     connections: Arc<Mutex<HashMap<Uri, transport::Channel>>>,
 }
 
@@ -48,30 +49,32 @@ impl BalancedChannelBuilder for Failover {
         let (sender, changes) = mpsc::channel(Semaphore::MAX_PERMITS);
         let connections = self.connections;
         let members = Members { changes, connections, channels: Vec::new(), turn: 0 };
-        let members = Shared(Arc::new(Mutex::new(members)));
+        let members = SharedMembers(Arc::new(Mutex::new(members)));
         Ok((Channel::Custom(BoxCloneSyncService::new(members)), sender))
     }
 }
 
 struct Members {
-    /// The endpoints, as etcd-client announces them.
+    /// The endpoints that etcd-client announces and withdraws.
     changes: mpsc::Receiver<Change<Uri, Endpoint>>,
     connections: Arc<Mutex<HashMap<Uri, transport::Channel>>>,
     channels: Vec<(Uri, transport::Channel)>,
-    /// The number of failures so far, which says whose turn it is.
+    /// The number of failures so far. Modulo the number of members, it is the index of the member
+    /// that gets the next request.
     turn: usize,
 }
 
 #[derive(Clone)]
-struct Shared(Arc<Mutex<Members>>);
+struct SharedMembers(Arc<Mutex<Members>>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
-    /// Begins an attempt with the member whose turn it is; also returns how many members there are.
-    fn attempt(&self) -> Option<(Attempt, transport::Channel, usize)> {
+impl SharedMembers {
+    /// Begins an attempt with the member whose turn it is. Returns it with the member's channel and
+    /// the number of members.
+    fn begin_attempt(&self) -> Option<(Attempt, transport::Channel, usize)> {
         let mut members = lock(&self.0);
         while let Ok(change) = members.changes.try_recv() {
             let (Change::Insert(uri, _) | Change::Remove(uri)) = &change;
@@ -91,9 +94,9 @@ impl Shared {
     }
 }
 
-/// A request to a member. If it is dropped without a response, it is the next member's turn.
+/// A request to a member. If it is dropped without a response, the next member gets its turn.
 struct Attempt {
-    members: Shared,
+    members: SharedMembers,
     turn: usize,
     responded: bool,
 }
@@ -101,14 +104,14 @@ struct Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let mut members = lock(&self.members.0);
-        // Otherwise another attempt has counted this failure already.
+        // If the turn has moved on, another attempt has already counted the failure of this member.
         if !self.responded && members.turn == self.turn {
             members.turn += 1;
         }
     }
 }
 
-impl Service<Request<Body>> for Shared {
+impl Service<Request<Body>> for SharedMembers {
     type Response = Response<Body>;
     type Error = StdError;
     type Future = BoxFuture<Response<Body>, StdError>;
@@ -124,7 +127,7 @@ impl Service<Request<Body>> for Shared {
             let head = Request::from_parts(head, ());
             let mut attempts = 0;
             loop {
-                let Some((mut attempt, channel, count)) = members.attempt() else {
+                let Some((mut attempt, channel, count)) = members.begin_attempt() else {
                     return Err("no endpoints".into());
                 };
                 attempts += 1;
@@ -144,8 +147,8 @@ impl Service<Request<Body>> for Shared {
     }
 }
 
-/// Whether a member responds that it cannot serve: it has no leader, it is a learner, or it is not
-/// an etcd at all.
+/// Whether a member responds that it can't serve: it has no leader, it is a learner, or it isn't an
+/// etcd at all.
 fn cannot_serve(response: &Response<Body>) -> bool {
     let refuses = |status: Status| {
         matches!(status.code(), Code::Unavailable | Code::Unimplemented)
@@ -155,18 +158,18 @@ fn cannot_serve(response: &Response<Body>) -> bool {
         || Status::from_header_map(response.headers()).is_some_and(refuses)
 }
 
-/// Returns a body that sends itself back when it is dropped, if nothing has read it.
+/// Wraps a body so that the receiver gets it back if it is dropped before anything has read it.
 fn lend(body: Body) -> (Body, oneshot::Receiver<Body>) {
     let (sender, back) = oneshot::channel();
-    (Body::new(Lent { body, back: Some(sender) }), back)
+    (Body::new(LentBody { body, back: Some(sender) }), back)
 }
 
-struct Lent {
+struct LentBody {
     body: Body,
     back: Option<oneshot::Sender<Body>>,
 }
 
-impl http_body::Body for Lent {
+impl http_body::Body for LentBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -183,7 +186,7 @@ impl http_body::Body for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for LentBody {
     fn drop(&mut self) {
         if let Some(back) = self.back.take() {
             let _ = back.send(mem::take(&mut self.body)); // the caller may have given up

@@ -1,4 +1,4 @@
-//! The health check of the endpoints: which of them can be used now, and why the others cannot.
+//! The health check of the endpoints: which of them work now, and why the others don't.
 
 use std::time::Duration;
 
@@ -22,53 +22,53 @@ const NO_LEADER: &str = "no leader, because this member cannot reach a majority 
 /// The result of a health check, in the order of the endpoints.
 pub(crate) struct Health {
     pub(crate) healthy: Vec<String>,
-    /// Each endpoint with the cause.
+    /// The other endpoints, each with the cause.
     pub(crate) unhealthy: Vec<(String, String)>,
 }
 
 impl Health {
-    /// Whether no server was left when it was checked.
+    /// Whether all servers were gone when they were checked.
     #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "no server is started"))]
     pub(crate) fn is_gone(&self) -> bool {
         let gone = |cause: &str| cause == REFUSED || cause.contains(LOST);
         self.healthy.is_empty() && self.unhealthy.iter().all(|(_, cause)| gone(cause))
     }
 
-    /// Returns the health if there is a healthy endpoint, or else an error with the causes.
+    /// Returns the health itself if an endpoint is healthy, or else an error with the causes.
     pub(crate) fn or_error(self, settings: &Settings) -> Result<Health> {
         if self.healthy.is_empty() {
-            // Then nobody holds the port, and no variable is at fault.
+            // Without a network, no program uses the port, and no variable is at fault.
             let is_cut_off = |(_, cause): &(_, String)| cause.starts_with("Network is unreachable");
             let advice = match self.unhealthy.iter().all(is_cut_off) {
                 true => "this machine has no network to that address",
                 false => settings.advice,
             };
-            bail!("cannot reach etcd at {}; {advice}", by_cause(self.unhealthy));
+            bail!("cannot reach etcd at {}; {advice}", join_by_cause(self.unhealthy));
         }
         Ok(self)
     }
 }
 
-/// Reads a key, which takes a majority of the cluster, as `etcdctl endpoint health` does.
-/// `Client::connect` succeeds with nobody there, and `status` on a member without a majority. Retries
-/// while leaders change; the caller sets a limit.
+/// Reads a key, as `etcdctl endpoint health` does, because a read needs a majority of the cluster.
+/// (`Client::connect` succeeds even if nothing listens, and `status` even on a member without a
+/// majority.) Tries again while the leader changes, so the caller must set a limit.
 pub(crate) async fn check(mut client: Client) -> Result<(), Error> {
     loop {
         match client.get("health", None).await {
-            // The key is not ours to read, but etcd has looked for it.
+            // This user may not read the key, but etcd had to be healthy to find that out.
             Err(error) if code(&error) == Some(Code::PermissionDenied) => return Ok(()),
-            // The request was made before the change, and can be made again.
+            // The request came before the change. The new leader can carry it out.
             Err(error) if one_line(&error) == "etcdserver: leader changed" => {}
             response => return response.map(drop),
         }
     }
 }
 
-/// Checks all endpoints at the same time, on connections that `channel` keeps. When one is healthy, the
-/// others have [`REQUEST_TIMEOUT`] left.
+/// Checks all endpoints at the same time, on connections that `channel` keeps. As soon as one
+/// endpoint is healthy, the others have [`REQUEST_TIMEOUT`] left.
 pub(crate) async fn check_all(settings: &Settings, channel: &Failover) -> Result<Health> {
     let (sender, mut results) = mpsc::unbounded_channel();
-    let mut checks = JoinSet::new(); // they end when this is dropped
+    let mut checks = JoinSet::new(); // dropping the set ends the checks
     for (index, endpoint) in settings.endpoints.iter().enumerate() {
         let options = Some(settings.options.clone());
         let client =
@@ -84,12 +84,12 @@ pub(crate) async fn check_all(settings: &Settings, channel: &Failover) -> Result
         let sender = sender.clone();
         checks.spawn(async move {
             let report = |result| {
-                let _ = sender.send((index, result)); // `results` lives longer than the tasks
+                let _ = sender.send((index, result)); // cannot fail: `results` outlives the tasks
             };
             check_until_final(client, endpoint, has_user, report).await;
         });
     }
-    drop(sender); // each task has its own
+    drop(sender); // or `results` would never end: each task has its own clone
 
     let mut last: Vec<_> = settings.endpoints.iter().map(|_| Err(NO_RESPONSE.to_owned())).collect();
     let mut deadline = Instant::now() + CONNECT_TIMEOUT;
@@ -109,7 +109,7 @@ pub(crate) async fn check_all(settings: &Settings, channel: &Failover) -> Result
     Ok(Health { healthy, unhealthy })
 }
 
-/// Checks one endpoint until it is healthy or cannot become so, and reports each result.
+/// Checks one endpoint until it is healthy or can't become healthy, and reports each result.
 async fn check_until_final(
     client: Client,
     endpoint: String,
@@ -119,7 +119,7 @@ async fn check_until_final(
     loop {
         let cause = match timeout(REQUEST_TIMEOUT, check(client.clone())).await {
             Ok(Ok(())) => return report(Ok(())),
-            // This client has not logged in.
+            // Logging in comes later.
             Ok(Err(error)) if has_user && wants_user(&error) => return report(Ok(())),
             Ok(Err(error)) => explain(Some(&endpoint), &error),
             Err(_) => NO_RESPONSE.to_owned(),
@@ -133,8 +133,8 @@ async fn check_until_final(
     }
 }
 
-/// Joins the causes, each with all the endpoints that have it.
-fn by_cause(unhealthy: Vec<(String, String)>) -> String {
+/// Joins the causes into one text, each behind the endpoints that share it.
+fn join_by_cause(unhealthy: Vec<(String, String)>) -> String {
     let mut causes: Vec<(String, String)> = Vec::new();
     for (endpoint, cause) in unhealthy {
         match causes.iter_mut().find(|(_, known)| *known == cause) {
@@ -146,8 +146,8 @@ fn by_cause(unhealthy: Vec<(String, String)>) -> String {
     causes.collect::<Vec<_>>().join("; nor at ")
 }
 
-/// Says why an endpoint is unhealthy that returned this error. `None` is an endpoint of a client, which
-/// doesn't tell its endpoints.
+/// Returns the cause for which an endpoint that returned `error` is unhealthy, and what to do.
+/// `endpoint` is `None` if the caller has only a client, which doesn't reveal its endpoints.
 pub(crate) fn explain(endpoint: Option<&str>, error: &Error) -> String {
     let text = one_line(error);
     match code(error) {
@@ -155,7 +155,7 @@ pub(crate) fn explain(endpoint: Option<&str>, error: &Error) -> String {
             "this etcd has users; set ETCDCTL_USER to name:password".to_owned()
         }
         Some(Code::Unavailable) if text.ends_with("no leader") => NO_LEADER.to_owned(),
-        // The client's own codes, for a server that does not speak gRPC.
+        // The client makes these codes up for a server that doesn't speak gRPC.
         Some(Code::Cancelled | Code::Unknown | Code::Unimplemented | Code::Internal) => {
             let guess = match endpoint {
                 None => "the server there is not etcd, or it expects TLS or another certificate",
@@ -173,7 +173,7 @@ pub(crate) fn explain(endpoint: Option<&str>, error: &Error) -> String {
     }
 }
 
-/// Whether etcd has users, and does not know which one this is.
+/// Whether etcd refused a client because it has users and the client has not logged in.
 fn wants_user(error: &Error) -> bool {
     one_line(error).ends_with("user name is empty")
 }

@@ -1,5 +1,5 @@
-//! The code that every chapter needs, but that is no chapter's subject: it [`connect`]s to etcd, and waits
-//! for a response [`within`] a limit.
+//! The code that every chapter needs and none explains: it [`connect`]s to etcd, and waits for a
+//! response [`within`] a limit.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -11,12 +11,12 @@
 //! # }
 //! ```
 //!
-//! The chapters that wait for a key to go use [`deleted`]. Those with a stream use [`none_if_transient`], and
-//! [`reconnect`] when it is lost. [`argument`] reads the command line. The rest is for programs that do
-//! more than a chapter does.
+//! [`deleted`] waits until a key is deleted. After a stream was lost, [`none_if_transient`] decides
+//! whether a new connection can help, and [`reconnect`] waits for it. [`argument`] reads the
+//! command line. The rest is for programs that do more than a chapter does.
 
-// A module imports only from those after it in this list: deleted, connect, health, failover,
-// login, within, settings, tls, error; argument imports nothing.
+// Each module imports only from later modules in this list: deleted, connect, health, failover,
+// login, within, settings, tls, error. `argument` imports from none.
 mod argument;
 mod connect;
 mod deleted;

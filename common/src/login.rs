@@ -12,15 +12,15 @@ use tower::util::BoxCloneSyncService;
 
 use crate::error::is_outdated;
 
-/// Makes a channel whose client logs in again when a change of users or roles has outdated its
-/// token, and then sends the request again. A JWT stays outdated until it expires.
+/// A channel whose client logs in again and repeats its request after a change of users or roles
+/// has outdated its token. (Without this, a JWT would stay outdated until it expires.)
 ///
-/// etcd-client does this after the status `Unauthenticated`, which etcd returns for an expired
-/// token. An outdated token gets another status, so the channel translates it.
+/// etcd-client does the same for an expired token, when etcd returns the status `Unauthenticated`.
+/// For an outdated token etcd returns another status, which this channel translates.
 #[derive(Clone)]
-pub(crate) struct LogsIn<B>(pub(crate) B);
+pub(crate) struct LoginRetry<B>(pub(crate) B);
 
-impl<B: BalancedChannelBuilder<Error = Error>> BalancedChannelBuilder for LogsIn<B> {
+impl<B: BalancedChannelBuilder<Error = Error>> BalancedChannelBuilder for LoginRetry<B> {
     type Error = Error;
 
     fn balanced_channel(

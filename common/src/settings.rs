@@ -1,4 +1,4 @@
-//! Which etcd to use, and how: the only module that reads the environment.
+//! The settings of a connection. No other module reads the environment.
 
 use std::env::{self, VarError};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use etcd_client::ConnectOptions;
 use tonic::codegen::http::uri::Authority;
 
-use crate::tls::{Files, with_tls};
+use crate::tls::{TlsFiles, with_tls};
 
 /// How long [`connect`](crate::connect()) waits for a healthy etcd: 5 s, as in the Go tutorial.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,25 +17,25 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The endpoints to connect to, and how.
 pub(crate) struct Settings {
     pub(crate) endpoints: Vec<String>,
-    /// The etcd of this machine, which may be started. `None` if the environment names another, or
-    /// names a user or files for TLS, which an etcd that we start would not have.
+    /// The address at which an etcd may be started. `None` if the environment names endpoints, or a
+    /// user or files for TLS, which a new etcd would not have.
     pub(crate) local: Option<SocketAddr>,
     /// The options of every connection, without the user.
     pub(crate) options: ConnectOptions,
     pub(crate) user: Option<User>,
-    /// What to do when no endpoint is healthy.
+    /// The remedy, for the case that no endpoint is healthy.
     pub(crate) advice: &'static str,
 }
 
 impl Settings {
-    /// Reads the variables that etcdctl reads, as etcdctl does: one that is empty is the
-    /// same as one that is not set. `ETCD_LOCAL_PORT` (2379) counts if no endpoints are named.
+    /// Reads the variables that etcdctl reads, with the same meaning. If they name no endpoint, the
+    /// etcd is at port `ETCD_LOCAL_PORT` of this machine (2379 if unset).
     pub(crate) fn from_env() -> Result<Settings> {
-        let (user, files) = (User::from_env()?, files()?);
+        let (user, files) = (User::from_env()?, tls_files()?);
         let (endpoints, address, advice) = match variable("ETCDCTL_ENDPOINTS")? {
             Some(list) => {
                 let advice = "check ETCDCTL_ENDPOINTS, or unset that variable to use an etcd on this machine";
-                (named(&list)?, None, advice)
+                (parse_endpoints(&list)?, None, advice)
             }
             None => {
                 let advice = if cfg!(feature = "server") {
@@ -43,7 +43,8 @@ impl Settings {
                 } else {
                     "start an etcd at that address, or set ETCDCTL_ENDPOINTS to the address of yours"
                 };
-                let address = local(variable("ETCD_LOCAL_PORT")?.as_deref().unwrap_or("2379"))?;
+                let address =
+                    local_address(variable("ETCD_LOCAL_PORT")?.as_deref().unwrap_or("2379"))?;
                 (vec![address.to_string()], Some(address), advice)
             }
         };
@@ -54,7 +55,7 @@ impl Settings {
             }
             _ => advice,
         };
-        let (endpoints, options) = secure(endpoints, files, plain_options())?;
+        let (endpoints, options) = apply_tls(endpoints, files, plain_options())?;
         Ok(Settings { endpoints, local, options, user, advice })
     }
 }
@@ -63,21 +64,24 @@ impl Settings {
 pub(crate) fn plain_options() -> ConnectOptions {
     ConnectOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)
-        // Notices a server that is frozen or cut off. etcd closes the connection of a client
-        // that pings more often than every 5 s (its --grpc-keepalive-min-time).
+        // Pings, so that a request fails if the server is frozen or cut off. 6 s, because etcd
+        // closes the connection of a client that pings more often than every 5 s
+        // (its --grpc-keepalive-min-time).
         .with_keep_alive(Duration::from_secs(6), Duration::from_secs(4))
-        // Makes a member that is cut off from the others refuse requests and end its watches.
+        // Makes a member that is cut off from the others refuse requests and end its watches,
+        // instead of keeping them waiting.
         .with_require_leader(true)
 }
 
-/// A name and a password that etcd knows.
+/// The name and the password to log in with.
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) password: String,
 }
 
 impl User {
-    /// The name up to the first colon. What follows may be a password.
+    /// Returns the name up to the first colon. The rest may be a password, which no message may
+    /// contain.
     pub(crate) fn display_name(&self) -> &str {
         self.name.split(':').next().unwrap_or_default()
     }
@@ -102,7 +106,7 @@ impl User {
 }
 
 /// Returns the files for TLS that the environment names, if any.
-fn files() -> Result<Option<Files>> {
+fn tls_files() -> Result<Option<TlsFiles>> {
     let ca = variable("ETCDCTL_CACERT")?;
     let own = match (variable("ETCDCTL_CERT")?, variable("ETCDCTL_KEY")?) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -110,15 +114,14 @@ fn files() -> Result<Option<Files>> {
         (Some(_), None) => bail!("cannot use ETCDCTL_CERT without ETCDCTL_KEY; set both"),
         (None, Some(_)) => bail!("cannot use ETCDCTL_KEY without ETCDCTL_CERT; set both"),
     };
-    Ok((ca.is_some() || own.is_some()).then_some(Files { ca, own }))
+    Ok((ca.is_some() || own.is_some()).then_some(TlsFiles { ca, own }))
 }
 
 /// Returns the endpoints with `https://` where they use TLS, and the options for them. As in
-/// etcdctl, an endpoint without `http://` or `https://` uses TLS if the environment names files
-/// for it.
-fn secure(
+/// etcdctl, an endpoint without `http://` or `https://` uses TLS if `files` are named.
+fn apply_tls(
     mut endpoints: Vec<String>,
-    files: Option<Files>,
+    files: Option<TlsFiles>,
     options: ConnectOptions,
 ) -> Result<(Vec<String>, ConnectOptions)> {
     if files.is_some() {
@@ -146,10 +149,10 @@ fn secure(
     Ok((endpoints, options))
 }
 
-/// Returns the endpoints in a list that is separated by commas.
-fn named(list: &str) -> Result<Vec<String>> {
-    let named = list.split(',').map(str::trim).filter(|part| !part.is_empty());
-    let endpoints: Vec<String> = named.map(str::to_owned).collect();
+/// Returns the endpoints in `list`, which separates them by commas.
+fn parse_endpoints(list: &str) -> Result<Vec<String>> {
+    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let endpoints: Vec<String> = parts.map(str::to_owned).collect();
     ensure!(
         !endpoints.is_empty(),
         "cannot use ETCDCTL_ENDPOINTS: {list:?} names no endpoint; {WRITE_ENDPOINT}"
@@ -163,8 +166,8 @@ fn named(list: &str) -> Result<Vec<String>> {
     Ok(endpoints)
 }
 
-/// Returns the address of this machine's etcd.
-fn local(port: &str) -> Result<SocketAddr> {
+/// Returns the address of the etcd at `port` of this machine.
+fn local_address(port: &str) -> Result<SocketAddr> {
     let number: Option<NonZeroU16> = port.parse().ok();
     let number = number.with_context(|| {
         format!(
@@ -176,8 +179,8 @@ fn local(port: &str) -> Result<SocketAddr> {
 
 pub(crate) const WRITE_ENDPOINT: &str = "write host:port, http://host:port or https://host:port";
 
-/// Whether this is `host:port`, with or without `http://` or `https://`. etcd-client accepts
-/// more: without a port it would connect to port 80.
+/// Whether `text` is `host:port`, with or without `http://` or `https://`. etcd-client accepts
+/// more, and would connect to port 80 if the port were missing.
 pub(crate) fn is_endpoint(text: &str) -> bool {
     let address = text.strip_prefix("http://").or(text.strip_prefix("https://")).unwrap_or(text);
     let Ok(authority) = address.strip_suffix('/').unwrap_or(address).parse::<Authority>() else {
@@ -188,7 +191,7 @@ pub(crate) fn is_endpoint(text: &str) -> bool {
         && authority.port_u16().is_some_and(|port| port > 0)
 }
 
-/// Returns an environment variable. One that is empty counts as not set.
+/// Returns the value of an environment variable. An empty variable counts as unset.
 fn variable(name: &str) -> Result<Option<String>> {
     match env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),

@@ -1,24 +1,24 @@
-//! Connections that are encrypted and verified.
+//! Encrypted connections to verified servers.
 
 use anyhow::Result;
 use etcd_client::ConnectOptions;
 
-/// Whether this build has TLS, that is, the feature `tls`.
+/// Whether the programs are built with the feature `tls`.
 pub const HAS_TLS: bool = cfg!(feature = "tls");
 
-/// The files to use for TLS.
-#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "they are read with the feature"))]
+/// The paths of the files for TLS.
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only the feature reads the files"))]
 #[derive(Default)]
-pub(crate) struct Files {
-    /// The CA certificate of the servers (PEM); without it, those that the system trusts.
+pub(crate) struct TlsFiles {
+    /// The CA certificate of the servers (PEM); if `None`, the system's CA certificates.
     pub(crate) ca: Option<String>,
-    /// The client's certificate and its key (PEM), for a server that asks for them.
+    /// The client's certificate and its key (PEM), for a server that demands a certificate.
     pub(crate) own: Option<(String, String)>,
 }
 
-/// Adds TLS to the options, with these files.
+/// Adds TLS with these files to the options.
 #[cfg(feature = "tls")]
-pub(crate) fn with_tls(options: ConnectOptions, files: Files) -> Result<ConnectOptions> {
+pub(crate) fn with_tls(options: ConnectOptions, files: TlsFiles) -> Result<ConnectOptions> {
     use anyhow::{Context, ensure};
     use etcd_client::{Certificate, Identity, TlsOptions};
 
@@ -48,7 +48,7 @@ pub(crate) fn with_tls(options: ConnectOptions, files: Files) -> Result<ConnectO
 }
 
 #[cfg(not(feature = "tls"))]
-pub(crate) fn with_tls(_: ConnectOptions, _: Files) -> Result<ConnectOptions> {
+pub(crate) fn with_tls(_: ConnectOptions, _: TlsFiles) -> Result<ConnectOptions> {
     use anyhow::bail;
 
     let program = std::env::current_exe()?;

@@ -1,4 +1,4 @@
-//! Waiting for a response, but not for ever.
+//! Waiting for a response, but not forever.
 
 use std::time::Duration;
 
@@ -11,19 +11,20 @@ use crate::error::{MAY_HAVE, RequestError};
 /// How long a chapter waits for the response to an ordinary request: 1 s, as in the Go tutorial.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// No limit for [`within`]: it waits as long as it takes.
+/// A limit for [`within`] that never ends the wait.
 pub const NO_LIMIT: Duration = Duration::MAX;
 
 /// Waits for the response to one request, but no longer than `limit`.
 ///
-/// This is Go's `context.WithTimeout` around one call. A call to etcd-client alone has no limit.
+/// A call to etcd-client alone may wait forever. This is Go's `context.WithTimeout` around one
+/// call.
 ///
 /// # Errors
 ///
 /// - A [`RequestError`]: etcd refused the request, or the connection was lost.
 /// - No response came within `limit`.
 ///
-/// After a lost connection or without a response, etcd may carry out the request all the same.
+/// If the connection is lost or no response comes, etcd may still carry out the request.
 pub async fn within<T>(
     limit: Duration,
     request: impl Future<Output = Result<T, Error>>,

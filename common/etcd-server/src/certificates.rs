@@ -9,9 +9,9 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use crate::launch::create_private;
 
-/// Writes these files into `folder`: the CA certificate (`ca.pem`), the certificates of members and
-/// clients (`server.pem`, `client.pem`, each with its `.key`), and the certificate of another CA
-/// (`other.pem`).
+/// Writes into `folder` the CA certificate (`ca.pem`), the certificates of the members and of the
+/// client (`server.pem`, `client.pem`, each with its `.key`), and the certificate of a CA that
+/// signed neither (`other.pem`).
 pub(super) fn make(folder: &Path) -> Result<()> {
     let authority = || -> Result<_> {
         let mut params = CertificateParams::new([])?;

@@ -1,4 +1,4 @@
-//! Several private etcd that form one cluster.
+//! Private etcd servers that form a cluster.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,15 +10,14 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::launch::{POLL_INTERVAL, START_LIMIT};
-use crate::server::{Server, owned, temporary_folder};
+use crate::server::{Server, temporary_folder, to_owned_all};
 
-/// A private cluster, of three members if nothing else is said. It works as long as a majority of them
-/// does.
+/// A private cluster, usually of three members. It works as long as a majority of them does.
 pub struct Cluster {
-    /// The members that are left; a program may remove one.
+    /// The remaining members. A program may remove a member.
     pub members: Vec<Server>,
-    /// The options with which [`leader`](Cluster::leader) connects. Once the cluster has users, they
-    /// must name one.
+    /// The options with which [`leader`](Cluster::leader) connects. Once the cluster has users, the
+    /// options must name a user.
     pub options: ConnectOptions,
 }
 
@@ -42,7 +41,7 @@ impl Cluster {
         Cluster::start_in(temporary_folder()?, 3, flags, ConnectOptions::new())
     }
 
-    /// Starts a cluster with another number of members.
+    /// Starts a cluster of `members` members.
     ///
     /// # Errors
     ///
@@ -51,8 +50,8 @@ impl Cluster {
         Cluster::start_in(temporary_folder()?, members, &[], ConnectOptions::new())
     }
 
-    /// Starts a cluster with TLS. The members have a certificate for 127.0.0.1; if `clients`, they
-    /// demand a client certificate too. [`file`](Cluster::file) returns the client's files.
+    /// Starts a cluster with TLS. Its members have a certificate for 127.0.0.1. If `clients`, they
+    /// also demand a client certificate. [`file`](Cluster::file) returns the client's files.
     ///
     /// # Errors
     ///
@@ -65,7 +64,7 @@ impl Cluster {
 
         let folder = temporary_folder()?;
         crate::certificates::make(folder.path())?;
-        // The members run in that folder.
+        // Relative paths, because the members run in that folder.
         let mut flags = vec!["--cert-file=server.pem", "--key-file=server.key"];
         if clients {
             flags.extend(["--client-cert-auth", "--trusted-ca-file=ca.pem"]);
@@ -78,9 +77,9 @@ impl Cluster {
         Cluster::start_in(folder, 3, &flags, options)
     }
 
-    /// Returns the path of a file of a cluster with TLS: `ca.pem`, the CA certificate of the members;
-    /// `client.pem` and `client.key`, a client certificate and its key; `other.pem`, the certificate
-    /// of a CA that has signed none of these.
+    /// Returns the path of a file of a cluster with TLS: `ca.pem`, the CA certificate of the
+    /// members; `client.pem` and `client.key`, a client certificate and its key; `other.pem`, the
+    /// certificate of a CA that signed neither.
     pub fn file(&self, name: &str) -> PathBuf {
         self.members[0].folder.path().join(name)
     }
@@ -92,9 +91,9 @@ impl Cluster {
         options: ConnectOptions,
     ) -> Result<Cluster> {
         let names: Vec<_> = (0..members).map(|number| format!("m{number}")).collect();
-        // Members must know each other's address before any of them runs. A socket in their folder
-        // is known before, and no other program can take it, as it could a port. etcd demands a
-        // port, too; the 0 means nothing.
+        // Members must know each other's addresses before any of them runs. Another program could
+        // take a port before the member does, but not a socket in the members' folder. etcd demands
+        // a port even here, so there is a meaningless 0.
         let peer = |name: &str| format!("unix://{name}:0");
         let all: Vec<_> = names.iter().map(|name| format!("{name}={}", peer(name))).collect();
         let all = all.join(",");
@@ -106,10 +105,10 @@ impl Cluster {
                 format!("--initial-advertise-peer-urls={}", peer(name)),
                 format!("--initial-cluster={all}"),
             ];
-            Server::spawn(&folder, name, own.into_iter().chain(owned(flags)).collect())
+            Server::spawn(&folder, name, own.into_iter().chain(to_owned_all(flags)).collect())
         };
         let mut members = names.iter().map(spawn).collect::<Result<Vec<_>>>()?;
-        // All of them first: a member serves when it sees a majority.
+        // Start all members before waiting for any: none serves until a majority runs.
         members.iter_mut().try_for_each(Server::wait)?;
         Ok(Cluster { members, options })
     }
@@ -123,13 +122,13 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// They have none within [`START_LIMIT`].
+    /// They have no leader within [`START_LIMIT`].
     pub async fn leader(&self) -> Result<usize> {
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline {
             let mut latest = None;
             for (index, member) in self.members.iter().enumerate() {
-                // A member that was frozen may still believe that it leads, in an earlier term.
+                // A member that was frozen may still believe that it leads, but in an earlier term.
                 latest = latest.max(self.term_led_by(member).await.map(|term| (term, index)));
             }
             if let Some((_, index)) = latest {
@@ -140,7 +139,7 @@ impl Cluster {
         bail!("cannot find the leader of the cluster: no member leads after {START_LIMIT:?}")
     }
 
-    /// Returns the term in which this member says that it leads.
+    /// Returns the term in which `member` believes that it leads, if it does.
     async fn term_led_by(&self, member: &Server) -> Option<u64> {
         let ask = async {
             let options = Some(self.options.clone());

@@ -1,4 +1,4 @@
-//! Freezing a process, as SIGSTOP does.
+//! Freezing a process with SIGSTOP.
 
 use std::io::Read;
 use std::process::{Child, Stdio};
@@ -7,15 +7,16 @@ use anyhow::{Result, bail};
 
 use crate::launch::bare_command;
 
-/// Freezes a process until the returned [`Frozen`] is dropped: it does nothing any more, but its
-/// connections stay open.
+/// Freezes a process until the returned [`Frozen`] is dropped. A frozen process does nothing, but
+/// its connections stay open.
 ///
 /// # Errors
 ///
-/// There is no such process, it is not ours to signal, or there is no `sh` (on Windows, for instance).
+/// The process has ended or belongs to another account, or there is no `sh` (for instance, on
+/// Windows).
 pub fn freeze(process: u32) -> Result<Frozen> {
-    // The shell has `kill` built in; not every system has it as a program. The shell waits until
-    // its input ends, so that the process is thawed even when this program is killed.
+    // A shell, because `kill` is built into it; not every system has a program of that name. The
+    // shell waits until its input ends, so it thaws the process even if this program is killed.
     let script =
         r#"trap "" HUP INT QUIT TERM; kill -STOP "$0" && echo && read -r _; kill -CONT "$0""#;
     let mut shell = bare_command("sh")
@@ -31,7 +32,7 @@ pub fn freeze(process: u32) -> Result<Frozen> {
     }
 }
 
-/// A frozen process. Dropping this thaws it.
+/// A frozen process. Dropping this thaws the process.
 pub struct Frozen(Child);
 
 impl Drop for Frozen {

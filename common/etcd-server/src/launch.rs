@@ -12,25 +12,31 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// How long an etcd may take from its start until it serves: 15 s.
+/// How long etcd may take to start serving: 15 s.
 pub const START_LIMIT: Duration = Duration::from_secs(15);
 
 /// How often a condition is checked while waiting for it.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Returns the command for one etcd on loopback. With port 0 the system picks the port.
-pub(crate) fn etcd(data: &Path, scheme: &str, address: SocketAddr, log: &Path) -> Result<Command> {
+/// Returns the command that runs one etcd on loopback. With port 0 the system picks the port.
+pub(crate) fn etcd_command(
+    data: &Path,
+    scheme: &str,
+    address: SocketAddr,
+    log: &Path,
+) -> Result<Command> {
     let log = create_private(log).with_context(|| format!("cannot write {}", log.display()))?;
     let client = format!("{scheme}://{address}");
     let peer = "http://127.0.0.1:0";
-    // etcd reads each flag from the environment, too, and its members would talk through a proxy.
+    // With the whole environment, any `ETCD_…` variable would become a flag of etcd, and the
+    // members of a cluster would talk to each other through an HTTP proxy.
     let mut command = bare_command(binary());
     command
         .args(["--name", "etcd", "--initial-cluster", &format!("etcd={peer}")])
         .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--logger", "zap", "--log-outputs", "stderr"])
-        // The JSON gateway would connect to port 0.
+        // If the system picks the port, the JSON gateway would try to connect to port 0.
         .arg("--enable-grpc-gateway=false")
         .arg("--data-dir")
         .arg(data)
@@ -40,8 +46,8 @@ pub(crate) fn etcd(data: &Path, scheme: &str, address: SocketAddr, log: &Path) -
     Ok(command)
 }
 
-/// Returns a command that inherits of the environment only what every program needs, and `ETCD`: how a server or
-/// a test runs must not depend on what else a user has exported.
+/// Returns a command whose environment has only what every program needs, and `ETCD`. How a server
+/// or a test runs must not depend on anything else that a user has exported.
 pub fn bare_command(program: impl AsRef<OsStr>) -> Command {
     const INHERITED: [&str; 6] = ["PATH", "HOME", "TMPDIR", "ETCD", "SystemRoot", "TEMP"];
     let mut command = Command::new(program);
@@ -61,11 +67,11 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Returns the path in `ETCD`, or else the bundled binary. Where none is bundled for the platform it
-/// is the `etcd` on the `PATH`.
+/// Returns the path in `ETCD`, or else the path of the bundled binary. If none is bundled for this
+/// platform, returns `etcd`, which the system looks up on the `PATH`.
 fn binary() -> OsString {
     match env::var_os("ETCD") {
-        // A private etcd runs in another folder, where a relative path would mean something else.
+        // Absolute, because a private etcd runs in another folder.
         Some(path) if Path::new(&path).components().count() > 1 => {
             std::path::absolute(&path).map_or(path, |path| path.into())
         }
@@ -78,7 +84,7 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
     command.spawn().map_err(|error| {
         let program = command.get_program().display();
         let named = env::var_os("ETCD").is_some_and(|path| !path.is_empty());
-        let text = match limit(&error) {
+        let text = match limit_advice(&error) {
             Some(limit) => format!("cannot start {program}: {limit}"),
             None if named => {
                 format!("cannot start {program}, which ETCD names; correct or unset ETCD")
@@ -89,8 +95,8 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
     })
 }
 
-/// Returns what to do if the system has refused something because of a limit.
-pub(crate) fn limit(error: &io::Error) -> Option<&'static str> {
+/// Returns what to do if `error` comes from a limit of the system.
+pub(crate) fn limit_advice(error: &io::Error) -> Option<&'static str> {
     match error.raw_os_error() {
         // ENFILE and EMFILE.
         Some(23 | 24) if cfg!(unix) => {
@@ -103,8 +109,8 @@ pub(crate) fn limit(error: &io::Error) -> Option<&'static str> {
     }
 }
 
-/// Waits until the log of an etcd says that it serves. Returns the log. `store` names the data that was
-/// there before its start, if any.
+/// Waits until the log of `etcd` says that it serves. Returns the log. `store` is the path of the
+/// data that existed before the start, if any.
 pub(crate) fn wait_until_serving(
     etcd: &mut Child,
     log: &Path,
@@ -112,7 +118,7 @@ pub(crate) fn wait_until_serving(
 ) -> Result<String> {
     let deadline = Instant::now() + START_LIMIT;
     loop {
-        // Before the log is read: all that an etcd writes before its end is then there.
+        // Look at the process before the log. If it has ended, the log is then complete.
         let ended = etcd.try_wait()?;
         let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
         if serving(&text).is_some() {
@@ -136,20 +142,20 @@ pub(crate) fn wait_until_serving(
     }
 }
 
-/// Returns the address in the log line that etcd writes when it begins to serve.
+/// Returns the address from the log line that etcd writes when it begins to serve.
 pub(crate) fn serving(log: &str) -> Option<SocketAddr> {
     let line = log.lines().find(|line| line.contains("serving client traffic"))?;
     field(line, "address")?.parse().ok()
 }
 
-/// Returns the first text field of that name in a log line of JSON, with `'` for a quote in the text.
+/// Returns the first text field called `name` in a JSON log line, with `'` for each `\"` in it.
 fn field(line: &str, name: &str) -> Option<String> {
     let (_, rest) = line.split_once(&format!("\"{name}\":\""))?;
     let rest = rest.replace(r#"\""#, "'");
     Some(rest.split_once('"')?.0.to_owned())
 }
 
-/// Says why etcd does not serve, in the words of its log, and what to do.
+/// Returns the reason why etcd does not serve, in the words of its log, and what to do.
 fn explain(log: &str, store: Option<&str>) -> String {
     let has = |words: &[&str]| words.iter().any(|words| log.contains(words));
     let advice = if has(&["no space left on device", "disk quota exceeded"]) {
@@ -169,7 +175,7 @@ fn explain(log: &str, store: Option<&str>) -> String {
         };
         format!("{cause}; to discard the data and start over: rm -r {store}")
     } else if !log.ends_with('\n') {
-        // On a full disk, etcd cannot write why it ends.
+        // If the disk is full, etcd can't write why it ends.
         "the disk may be full, because the log is cut short; etcd takes 130 MB".to_owned()
     } else {
         return reason(log);
@@ -177,7 +183,7 @@ fn explain(log: &str, store: Option<&str>) -> String {
     format!("{} ({advice})", reason(log))
 }
 
-/// What etcd 3.4 to 3.7 log of data that another version has written.
+/// The words of etcd 3.4 to 3.7 about data that another version wrote.
 const OTHER_VERSION: [&str; 4] = [
     "invalid downgrade",
     "unmarshal should never fail",
@@ -185,8 +191,8 @@ const OTHER_VERSION: [&str; 4] = [
     r#"\" is not supported"#,
 ];
 
-/// Returns the line in which the log of an etcd says why it ends, without what is beside that, and at
-/// most 400 characters.
+/// Returns the reason for which etcd ended from its log: the message, the error and the panic of
+/// the line that matters, at most 400 characters.
 fn reason(log: &str) -> String {
     let find = |start: &str| log.lines().find(|line| line.starts_with(start));
     let line = find("{\"level\":\"fatal\"")
@@ -202,13 +208,13 @@ fn reason(log: &str) -> String {
     text.chars().take(400).collect()
 }
 
-/// Returns the path relative to the current folder if it is below that.
-pub(crate) fn shown(path: &Path) -> String {
+/// Returns a path for a message: relative to the current folder if it is below that folder.
+pub(crate) fn display(path: &Path) -> String {
     let here = env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()
 }
 
-/// Returns a path as you can paste it into a shell: in quotes where the shell would change it.
+/// Returns a path that can be pasted into a shell: in quotes if the shell would change it.
 pub fn quoted(path: impl AsRef<Path>) -> String {
     let path = path.as_ref().display().to_string();
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-".contains(char);

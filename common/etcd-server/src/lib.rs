@@ -1,6 +1,6 @@
-//! Starts a real etcd from Rust. Nothing has to be installed: the binary comes by cargo
-//! ([etcd-bin-vendored](https://crates.io/crates/etcd-bin-vendored)), or is the one that the
-//! environment variable `ETCD` names.
+//! Starts a real etcd from Rust. Nothing has to be installed: cargo downloads the binary
+//! ([etcd-bin-vendored](https://crates.io/crates/etcd-bin-vendored)). The environment variable
+//! `ETCD` can name another.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -13,19 +13,19 @@
 //! ```
 //!
 //! - A [`Server`] is private to the program that starts it. It has its own data and a port that the
-//!   system picks, and is gone when it is dropped or the program ends. It can be killed, restarted
+//!   system picks, and it ends when it is dropped or the program ends. It can be killed, restarted
 //!   and frozen.
-//! - A [`Cluster`] is several of them, with certificates if the feature `tls` is on.
-//! - A [`Proxy`] is the network to a server, with its faults. [`freeze`] stops any process for a while.
+//! - A [`Cluster`] is several such servers, with certificates if the feature `tls` is on.
+//! - A [`Proxy`] is the network to a server, with its faults. [`freeze`] freezes any process.
 //! - [`add_users`] gives an etcd users.
-//! - A [`Process`] is a server of another kind, which ends with the program, too.
-//! - [`find_or_start`] starts one in the background, which outlives the program.
+//! - A [`Process`] is a server of another kind that also ends with the program.
+//! - [`find_or_start`] starts an etcd in the background, which outlives the program.
 //!
 //! The functions that start a server block the thread until it serves, which takes about half a
 //! second. In a task, call them through `tokio::task::spawn_blocking`.
 //!
-//! The binary of this crate is for a second terminal: `cargo run -p etcd-server` starts a cluster and
-//! says which member leads it.
+//! The binary of this crate is for a second terminal: `cargo run -p etcd-server` starts a cluster,
+//! and prints which member leads.
 
 mod address;
 mod background;

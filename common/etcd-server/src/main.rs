@@ -1,14 +1,15 @@
-//! Starts a cluster for experiments, until Ctrl-C. Prints what another terminal needs to use it.
+//! Runs a cluster for experiments, until Ctrl-C. Prints the variables that another terminal needs,
+//! and which member leads.
 //!
 //! ```text
-//! cargo run -p etcd-server                                 three members, and which one leads
-//! cargo run -p etcd-server -- user                         the same with a user
-//! cargo run -p etcd-server --features tls -- tls user      and with TLS
+//! cargo run -p etcd-server                                 three members
+//! cargo run -p etcd-server -- user                         with a user
+//! cargo run -p etcd-server --features tls -- tls user      with a user and TLS
 //! ```
 
-#[allow(dead_code)] // what chapters use of it
+#[allow(dead_code)] // the chapters use more of it
 #[path = "../../src/argument.rs"]
-mod argument; // `common` stands on this crate
+mod argument; // not from `common`, because `common` depends on this crate
 
 use std::io::{Write, stdout};
 use std::time::Duration;
@@ -34,10 +35,11 @@ async fn main() -> Result<()> {
     }
 }
 
-/// Runs a cluster of three members.
+/// Runs a cluster of three members, until Ctrl-C.
 async fn cluster(tls: bool, user: bool) -> Result<()> {
-    let mut cluster = if tls { with_tls()? } else { Cluster::start()? };
-    // A chapter uses the first endpoint that is healthy: there is most to see if that one leads.
+    let mut cluster = if tls { start_secure()? } else { Cluster::start()? };
+    // A chapter uses the first healthy endpoint. Make that the leader, so that killing the leader
+    // has an effect.
     let leader = cluster.leader().await?;
     cluster.members.swap(0, leader);
 
@@ -63,12 +65,12 @@ async fn cluster(tls: bool, user: bool) -> Result<()> {
 }
 
 #[cfg(feature = "tls")]
-fn with_tls() -> Result<Cluster> {
+fn start_secure() -> Result<Cluster> {
     Cluster::start_secure(true)
 }
 
 #[cfg(not(feature = "tls"))]
-fn with_tls() -> Result<Cluster> {
+fn start_secure() -> Result<Cluster> {
     let words = words(include_str!("main.rs")).join(" ");
     anyhow::bail!(
         "cannot use TLS: this program was built without TLS; \
@@ -76,7 +78,7 @@ fn with_tls() -> Result<Cluster> {
     )
 }
 
-/// Prints which member leads and which have ended, without end.
+/// Prints each new leader and each member that has ended, forever.
 async fn report(cluster: &mut Cluster) -> Result<()> {
     let mut last = None;
     loop {

@@ -3,7 +3,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use anyhow::Result;
 
-/// Adds up the lines of an etcd's metrics for which `counts` is true.
+/// Adds up the values of those lines in an etcd's metrics for which `counts` returns true.
 pub fn metric(server: SocketAddr, counts: impl Fn(&str) -> bool) -> Result<i64> {
     let mut stream = TcpStream::connect(server)?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;

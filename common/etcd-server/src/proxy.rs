@@ -1,4 +1,4 @@
-//! The network between clients and a server, with its faults.
+//! A network with faults, between clients and a server.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Stands between clients and a server of any kind. It can be [cut](Proxy::cut), as a network can, and
-/// it can pause or lose what goes one way.
+/// A proxy between clients and a server of any kind. It can be [cut](Proxy::cut) like a network,
+/// and it can pause or lose the data in one direction.
 ///
-/// What is paused is not lost: it arrives, in its order, when the proxy is
-/// [mended](Proxy::mend). The end of a connection is paused, too.
+/// Paused data isn't lost: it arrives, in order, when the proxy is [mended](Proxy::mend). The end
+/// of a connection is paused in the same way.
 pub struct Proxy {
     address: SocketAddr,
     network: Arc<Network>,
@@ -20,7 +20,7 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct Network {
-    /// The last is the present one; each [`disconnect`](Proxy::disconnect) begins another.
+    /// The last generation is the present one. Each [`disconnect`](Proxy::disconnect) adds one.
     generations: Mutex<Vec<Generation>>,
     changed: Condvar,
 }
@@ -29,10 +29,10 @@ struct Network {
 #[derive(Default)]
 struct Generation {
     clients: Vec<TcpStream>,
-    /// What becomes of requests, and of responses.
+    /// The fates of requests and of responses.
     fates: [Fate; 2],
     has_paused: bool,
-    /// How much later requests arrive, and responses.
+    /// By how much requests and responses are delayed.
     delays: [Duration; 2],
 }
 
@@ -48,11 +48,11 @@ enum Fate {
 }
 
 impl Proxy {
-    /// Starts a proxy to this server. It works until the program ends.
+    /// Starts a proxy to `server`. It works until the program ends.
     ///
     /// # Errors
     ///
-    /// It cannot listen.
+    /// The system gives it no port to listen on.
     pub fn to(server: SocketAddr) -> Result<Proxy> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let network = Arc::new(Network::default());
@@ -60,49 +60,49 @@ impl Proxy {
         let proxy = Proxy { address: listener.local_addr()?, network: Arc::clone(&network) };
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                // If the server refuses, the connection of the client ends.
+                // If the server refuses the connection, this drops the client's end of it.
                 let _ = network.connect(client, server);
             }
         });
         Ok(proxy)
     }
 
-    /// Where clients reach the server through it.
+    /// Returns the address at which clients reach the server through this proxy.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Lets nothing pass any more, and neither side is told.
+    /// Stops passing data on, without either side noticing.
     pub fn cut(&self) {
         self.change(|generation| generation.fates = [Fate::Pause; 2]);
     }
 
-    /// Pauses what clients send.
+    /// Pauses the data that clients send.
     pub fn pause_requests(&self) {
         self.change(|generation| generation.fates[REQUESTS] = Fate::Pause);
     }
 
-    /// Pauses what the server sends.
+    /// Pauses the data that the server sends.
     pub fn pause_responses(&self) {
         self.change(|generation| generation.fates[RESPONSES] = Fate::Pause);
     }
 
-    /// Loses what the server sends.
+    /// Loses the data that the server sends.
     pub fn lose_responses(&self) {
         self.change(|generation| generation.fates[RESPONSES] = Fate::Lose);
     }
 
-    /// Makes what the server sends arrive so much later.
+    /// Delays the data that the server sends by `delay`.
     pub fn delay_responses(&self, delay: Duration) {
         self.change(|generation| generation.delays[RESPONSES] = delay);
     }
 
-    /// Whether anything has come that is paused.
+    /// Whether the proxy has paused any data.
     pub fn has_paused(&self) -> bool {
         self.network.generations().last().is_some_and(|generation| generation.has_paused)
     }
 
-    /// Lets everything pass again, and first what was paused.
+    /// Lets everything pass again, the paused data first.
     pub fn mend(&self) {
         for generation in self.network.generations().iter_mut() {
             generation.fates = [Fate::Pass; 2];
@@ -111,12 +111,12 @@ impl Proxy {
         self.network.changed.notify_all();
     }
 
-    /// Ends the connections for the clients, but not for the server: it still gets what is
-    /// paused, when the proxy is mended. On the next connections everything passes.
+    /// Ends the connections for the clients but not for the server, which still gets the paused
+    /// data when the proxy is mended. On later connections everything passes.
     pub fn disconnect(&self) {
         let mut generations = self.network.generations();
         for client in generations.iter().flat_map(|generation| &generation.clients) {
-            let _ = client.shutdown(Shutdown::Write); // the client may have ended it
+            let _ = client.shutdown(Shutdown::Write); // fails if the client has ended it
         }
         generations.push(Generation::default());
     }
@@ -153,7 +153,7 @@ impl Network {
             let mut bytes = [0; 4096];
             let mut count = 1;
             while count > 0 {
-                count = from.read(&mut bytes).unwrap_or(0); // an error is an end
+                count = from.read(&mut bytes).unwrap_or(0); // 0 is the end; treat an error as an end
                 let _ = sender.send((Instant::now(), bytes[..count].to_vec()));
             }
         });
@@ -171,10 +171,10 @@ impl Network {
             thread::sleep((came + delay).saturating_duration_since(Instant::now()));
             if bytes.is_empty() {
                 if is_present {
-                    let _ = to.shutdown(Shutdown::Write); // it may have ended, too
+                    let _ = to.shutdown(Shutdown::Write); // fails if that side has ended
                 }
             } else if fate == Fate::Pass {
-                let _ = to.write_all(&bytes); // if it has ended, it is read from, too
+                let _ = to.write_all(&bytes); // if it fails, the other direction ends, too
             }
         }
     }

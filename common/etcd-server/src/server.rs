@@ -1,4 +1,4 @@
-//! An etcd for one program alone.
+//! A private etcd.
 
 #[cfg(unix)]
 use std::io::Write;
@@ -13,19 +13,20 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::freeze::{Frozen, freeze};
-use crate::launch::{bare_command, etcd, serving, spawn, wait_until_serving};
+use crate::launch::{bare_command, etcd_command, serving, spawn, wait_until_serving};
 
 /// A private etcd, with its own data, on a port that the system picks.
 ///
-/// Dropping it stops the etcd and removes the data. The same happens when the program ends without
-/// dropping it, for instance by SIGKILL (on Unix).
+/// Dropping it stops the etcd and removes the data. On Unix the same happens when the program ends
+/// without dropping it, for instance by SIGKILL.
 pub struct Server {
     process: Process,
     address: SocketAddr,
     name: String,
-    /// Added to the command line. If a flag is given twice, etcd uses the last one.
+    /// The flags at the end of the command line. If a flag occurs twice, the last one counts.
     flags: Vec<String>,
-    /// The members of a cluster share it; the last one that is dropped removes it.
+    /// The folder with the data, which the members of a cluster share. The last member that is
+    /// dropped removes it.
     pub(crate) folder: Arc<TempDir>,
 }
 
@@ -34,8 +35,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// The binary cannot be started, or etcd exits or does not serve within
-    /// [`START_LIMIT`](crate::START_LIMIT). The error has the reason from its log.
+    /// The binary can't be started, or etcd exits or does not serve within
+    /// [`START_LIMIT`](crate::START_LIMIT). The error quotes the reason from its log.
     pub fn start() -> Result<Server> {
         Server::start_with(&[])
     }
@@ -46,7 +47,8 @@ impl Server {
     ///
     /// As [`start`](Server::start).
     pub fn start_with(flags: &[&str]) -> Result<Server> {
-        let mut server = Server::spawn(&Arc::new(temporary_folder()?), "etcd", owned(flags))?;
+        let mut server =
+            Server::spawn(&Arc::new(temporary_folder()?), "etcd", to_owned_all(flags))?;
         server.wait()?;
         Ok(server)
     }
@@ -64,7 +66,7 @@ impl Server {
         }
     }
 
-    /// Whether its process is running. It may also be frozen.
+    /// Whether the process has not ended. A frozen process counts as running.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
     }
@@ -83,7 +85,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// The system cannot end the process.
+    /// The system can't end the process.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()
     }
@@ -92,7 +94,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// As [`start`](Server::start), or something else has taken its port meanwhile.
+    /// As [`start`](Server::start), or another program has taken the port in the meantime.
     pub fn restart(&mut self) -> Result<()> {
         self.kill()?;
         self.process = run(&self.folder, &self.name, self.address, &self.flags)?;
@@ -128,8 +130,8 @@ impl Server {
     }
 }
 
-/// A running server of any kind. It does not outlive this program, whatever ends that (on Unix).
-/// Dropping it ends the server.
+/// A running server of any kind. Dropping it ends the server. On Unix the server never outlives
+/// this program, however the program ends.
 pub struct Process {
     child: Child,
     #[cfg(unix)]
@@ -138,11 +140,11 @@ pub struct Process {
 
 impl Process {
     /// Takes over a server that was just started, and the folder with its data. If this program is
-    /// killed, the server ends and the folder is removed.
+    /// killed, a watchdog ends the server and removes the folder.
     ///
     /// # Errors
     ///
-    /// There is no `sh`, which waits for the end of this program. Then the server has ended.
+    /// There is no `sh` to run the watchdog. The server has been killed.
     pub fn adopt(
         #[cfg_attr(not(unix), expect(unused_mut, reason = "there is no watchdog"))]
         mut child: Child,
@@ -157,25 +159,26 @@ impl Process {
         })
     }
 
-    /// Returns its id, for signals.
+    /// Returns the id of the process, for signals.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it is running. It may also be frozen.
+    /// Whether the server has not ended. A frozen server counts as running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Ends it at once, as a crash would. The folder stays.
+    /// Ends the process at once, as a crash would. The folder stays.
     ///
     /// # Errors
     ///
-    /// The system cannot end it.
+    /// The system can't end the process.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
-        // Its number may be used again. The folder is the watchdog's until this is dropped.
+        // The system may give the process number to another program, which the watchdog must not
+        // kill. But the watchdog must still remove the folder if this program is killed.
         #[cfg(unix)]
         if let Some(input) = &mut self.watchdog.stdin {
             writeln!(input, "ended")?;
@@ -188,24 +191,24 @@ impl Drop for Process {
     fn drop(&mut self) {
         #[cfg(unix)]
         {
-            let _ = self.watchdog.kill(); // first, so that it sees no end of its input
+            let _ = self.watchdog.kill(); // first, or it would act when its input ends
             let _ = self.watchdog.wait();
         }
-        let _ = self.child.kill(); // it may have been killed already
+        let _ = self.child.kill(); // fails if it has ended
         let _ = self.child.wait();
     }
 }
 
-/// Starts a private etcd in `folder`. It does not serve yet.
+/// Starts a private etcd in `folder`, and returns before it serves.
 fn run(folder: &TempDir, name: &str, address: SocketAddr, flags: &[String]) -> Result<Process> {
     let (data, log) = files(folder, name);
-    let mut command = etcd(&data, scheme(flags), address, &log)?;
+    let mut command = etcd_command(&data, scheme(flags), address, &log)?;
     Process::adopt(spawn(command.args(flags).current_dir(folder))?, folder.path())
 }
 
-/// Starts a watchdog: a shell that waits until this program ends, and then ends the server, unless it was
-/// told that this has ended, and removes the folder. Its input ends when this program does, even if
-/// that is killed. In a process group of its own it gets none of the terminal's signals.
+/// Starts a watchdog: a shell that waits until its input ends, which happens when this program
+/// ends, even if it is killed. Then the shell kills the server, unless it has read that the server
+/// ended, and removes the folder. In its own process group it gets no signals from the terminal.
 #[cfg(unix)]
 fn spawn_watchdog(server: &Child, folder: &Path) -> Result<Child> {
     let script =
@@ -228,11 +231,11 @@ fn scheme(flags: &[String]) -> &'static str {
     if secure { "https" } else { "http" }
 }
 
-pub(crate) fn owned(flags: &[&str]) -> Vec<String> {
+pub(crate) fn to_owned_all(flags: &[&str]) -> Vec<String> {
     flags.iter().map(|&flag| flag.to_owned()).collect()
 }
 
-/// Returns a new folder that only this account can read: it gets data and keys.
+/// Creates a folder that only this account can read, because it gets data and private keys.
 pub(crate) fn temporary_folder() -> Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -240,7 +243,7 @@ pub(crate) fn temporary_folder() -> Result<TempDir> {
     builder.tempdir().context("cannot create a temporary folder")
 }
 
-/// Returns where the etcd of that name has its data and its log.
+/// Returns the paths of the data and the log of the etcd called `name`.
 fn files(folder: &TempDir, name: &str) -> (PathBuf, PathBuf) {
     let data = folder.path().join(name);
     let log = data.with_extension("log");

@@ -1,4 +1,4 @@
-//! Users for a cluster, to try what they may do.
+//! Users for a private etcd.
 
 use std::time::Duration;
 
@@ -6,13 +6,12 @@ use anyhow::{Context, Result};
 use etcd_client::{Client, Permission};
 use tokio::time::timeout;
 
-/// Adds two users, both with the password `secret`, and turns on authentication. `anna` may use the
-/// keys of the chapters and exercises and no others. etcd demands a user `root`, who may do
-/// everything.
+/// Adds two users, both with the password `secret`, and turns on authentication. `anna` may use
+/// only the keys of the chapters and exercises. `root`, whom etcd demands, may do everything.
 ///
 /// # Errors
 ///
-/// etcd refuses a request, or the responses take more than 5 s in all.
+/// etcd refuses a request, or all responses together take more than 5 s.
 pub async fn add_users(client: &mut Client) -> Result<()> {
     let requests = async {
         client.role_add("student").await?;

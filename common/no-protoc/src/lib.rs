@@ -1,7 +1,7 @@
-//! Replaces the crate `tonic-prost-build`, whose name it has, when the build script of etcd-client calls
-//! that. So nobody has to install `protoc`: cargo downloads Google's build of it.
+//! Stands in for the crate `tonic-prost-build`, whose name it uses, when etcd-client is built. That
+//! crate would need an installed `protoc`; this crate uses Google's build, which cargo downloads.
 //!
-//! The generated code is the same, except for comments. `tests/same_code.rs` proves it.
+//! It generates the same code, except for comments. `tests/same_code.rs` proves this.
 
 use std::io::Result;
 use std::path::Path;
@@ -20,13 +20,13 @@ use protoc_bin_vendored_macos_x86_64 as bundled;
 #[cfg(windows)]
 use protoc_bin_vendored_win32 as bundled;
 
-/// As in the real crate, with what etcd-client uses of it.
+/// The type of the same name in the real crate, with the methods that etcd-client calls.
 pub struct Builder(Config);
 
-/// As in the real crate.
+/// Returns a builder, as the function of the same name in the real crate does.
 pub fn configure() -> Builder {
     let mut config = Config::new();
-    // On other platforms it is $PROTOC, or the protoc on the PATH.
+    // On other platforms, prost uses $PROTOC or the protoc on the PATH.
     #[cfg(any(
         all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")),
         all(target_os = "macos", any(target_arch = "x86_64", target_arch = "aarch64")),
@@ -38,27 +38,27 @@ pub fn configure() -> Builder {
 }
 
 impl Builder {
-    /// As in the real crate.
+    /// Turns off the generation of servers, which this crate can't generate.
     ///
     /// # Panics
     ///
-    /// `enable` is true: this crate generates no servers.
+    /// `enable` is true.
     pub fn build_server(self, enable: bool) -> Builder {
         assert!(!enable, "this tonic-prost-build generates clients only");
         self
     }
 
-    /// As in the real crate.
+    /// Generates the code for `protos`.
     ///
     /// # Errors
     ///
-    /// protoc cannot be run, or rejects the files.
+    /// protoc can't be run, or rejects the files.
     pub fn compile_protos<P: AsRef<Path>>(mut self, protos: &[P], includes: &[P]) -> Result<()> {
         self.0.compile_protos(protos, includes)
     }
 }
 
-/// Adds a client for each service to what prost generates.
+/// Adds a client for each service to the code that prost generates.
 struct Clients;
 
 impl ServiceGenerator for Clients {
@@ -86,7 +86,7 @@ fn method(method: &prost_build::Method) -> manual::Method {
     built.build()
 }
 
-/// What tonic asks about a service of prost's.
+/// A service of prost's, described as tonic needs it.
 struct Service {
     service: prost_build::Service,
     methods: Vec<manual::Method>,

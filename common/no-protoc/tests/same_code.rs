@@ -1,4 +1,4 @@
-//! The code that etcd-client was built from is what the real `tonic-prost-build` generates.
+//! etcd-client is built from the code that the real `tonic-prost-build` generates.
 
 use std::env;
 use std::fs;
@@ -7,12 +7,12 @@ use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use etcd_client as _; // so that it has been built
+use etcd_client as _; // so that cargo builds it first
 use proc_macro2::{TokenStream, TokenTree};
 
-/// Fingerprints of what tonic-prost-build 0.14.9 generated for etcd-client 0.21.1 with an installed
-/// protoc, without comments. Another version of etcd-client has others: run its build with the real
-/// crate (without `[patch.crates-io]`), and this test says what they are.
+/// Fingerprints of the code that tonic-prost-build 0.14.9 generated for etcd-client 0.21.1 with an
+/// installed protoc, without comments. For another version of etcd-client, remove
+/// `[patch.crates-io]`, so that the real crate runs: this test then prints the new fingerprints.
 const REAL: [(&str, u64); 5] = [
     ("authpb.rs", 0x99106521626f964e),
     ("etcdserverpb.rs", 0x8fe011296342ce9d),
@@ -37,8 +37,8 @@ fn etcd_client_is_built_from_the_code_that_the_real_crate_generates() -> Result<
     Ok(())
 }
 
-/// FNV-1a over the code's tokens, less the comments. The standard library promises no hash that
-/// stays the same.
+/// Returns the FNV-1a hash of the code's tokens without comments. (The hashes of the standard
+/// library may change with its version.)
 fn fingerprint(file: &Path) -> Result<u64> {
     let code = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
     let tokens = TokenStream::from_str(&code).map_err(|error| anyhow!("{error}"))?;
@@ -48,7 +48,7 @@ fn fingerprint(file: &Path) -> Result<u64> {
     }))
 }
 
-/// A doc comment is the two tokens `#` and `[doc = "..."]`.
+/// Returns the tokens without doc comments, each of which is two tokens: `#` and `[doc = "..."]`.
 fn without_comments(tokens: TokenStream) -> TokenStream {
     let mut kept: Vec<TokenTree> = Vec::new();
     for token in tokens {
