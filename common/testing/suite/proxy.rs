@@ -1,4 +1,4 @@
-//! What passes a proxy, and when.
+//! Which data passes a proxy, and when.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use etcd_server::Proxy;
 
-/// Longer than anything takes that happens at all.
+/// How long a test waits for data that must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
-fn what_is_sent_over_a_cut_arrives_when_it_is_mended() -> Result<()> {
+fn data_sent_during_a_cut_arrives_later() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let proxy = Proxy::to(listener.local_addr()?)?;
     let (mut client, mut server) = connection(&proxy, &listener)?;
@@ -23,9 +23,9 @@ fn what_is_sent_over_a_cut_arrives_when_it_is_mended() -> Result<()> {
     server.write_all(b"response")?;
     client.shutdown(Shutdown::Write)?;
     drop(silent);
-    until_paused(&proxy);
+    wait_until_paused(&proxy);
     for stream in [&mut client, &mut server, &mut other] {
-        ensure!(hears_nothing(stream)?);
+        ensure!(receives_nothing(stream)?);
     }
 
     proxy.mend();
@@ -38,7 +38,7 @@ fn what_is_sent_over_a_cut_arrives_when_it_is_mended() -> Result<()> {
 }
 
 #[test]
-fn late_responses_are_late_and_in_order() -> Result<()> {
+fn delayed_responses_arrive_late_and_in_order() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let proxy = Proxy::to(listener.local_addr()?)?;
     let (mut client, mut server) = connection(&proxy, &listener)?;
@@ -56,30 +56,30 @@ fn late_responses_are_late_and_in_order() -> Result<()> {
 }
 
 #[test]
-fn what_a_disconnected_client_has_sent_arrives_and_its_end_does_not() -> Result<()> {
+fn a_disconnected_clients_request_arrives() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let proxy = Proxy::to(listener.local_addr()?)?;
     let (mut client, mut server) = connection(&proxy, &listener)?;
 
     proxy.pause_requests();
     client.write_all(b"request")?;
-    until_paused(&proxy);
+    wait_until_paused(&proxy);
     proxy.disconnect();
     ensure!(client.read(&mut [0])? == 0);
     drop(client);
     let (mut client, mut next) = connection(&proxy, &listener)?;
     client.write_all(b"next")?;
     ensure!(read(&mut next, 4)? == b"next");
-    ensure!(hears_nothing(&mut server)?);
+    ensure!(receives_nothing(&mut server)?);
 
     proxy.mend();
     ensure!(read(&mut server, 7)? == b"request");
-    ensure!(hears_nothing(&mut server)?);
+    ensure!(receives_nothing(&mut server)?);
     Ok(())
 }
 
 #[test]
-fn responses_are_lost_until_the_clients_are_disconnected() -> Result<()> {
+fn responses_are_lost_until_a_disconnect() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let proxy = Proxy::to(listener.local_addr()?)?;
     let (mut client, mut server) = connection(&proxy, &listener)?;
@@ -88,7 +88,7 @@ fn responses_are_lost_until_the_clients_are_disconnected() -> Result<()> {
     server.write_all(b"response")?;
     client.write_all(b"request")?;
     ensure!(read(&mut server, 7)? == b"request");
-    ensure!(hears_nothing(&mut client)?);
+    ensure!(receives_nothing(&mut client)?);
     proxy.disconnect();
     ensure!(client.read(&mut [0])? == 0);
 
@@ -113,7 +113,7 @@ fn a_client_sees_the_end_of_its_server() -> Result<()> {
     Ok(())
 }
 
-/// Both ends of a connection through the proxy.
+/// Connects through the proxy. Returns both ends.
 fn connection(proxy: &Proxy, listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {
     let client = TcpStream::connect(proxy.address())?;
     let (server, _) = listener.accept()?;
@@ -129,15 +129,15 @@ fn read(from: &mut TcpStream, count: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Neither data nor an end, in a time in which they would come.
-fn hears_nothing(stream: &mut TcpStream) -> Result<bool> {
+/// Whether neither data nor the end of the connection come within 20 ms.
+fn receives_nothing(stream: &mut TcpStream) -> Result<bool> {
     stream.set_read_timeout(Some(Duration::from_millis(20)))?;
     let read = stream.read(&mut [0]);
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
 }
 
-fn until_paused(proxy: &Proxy) {
+fn wait_until_paused(proxy: &Proxy) {
     while !proxy.has_paused() {
         sleep(Duration::from_millis(1));
     }

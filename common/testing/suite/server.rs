@@ -1,4 +1,4 @@
-//! What a private server promises.
+//! The promises of a private server.
 
 use std::env;
 use std::fs;
@@ -16,7 +16,7 @@ use etcd_client::Client;
 use etcd_server::Server;
 
 #[tokio::test]
-async fn keeps_its_data_over_a_restart_and_is_gone_when_dropped() -> Result<()> {
+async fn a_server_keeps_its_data_until_dropped() -> Result<()> {
     let mut etcd = Server::start()?;
     let (address, data) = (etcd.address(), etcd.data());
     Client::connect([etcd.endpoint()], None).await?.put("key", "value", None).await?;
@@ -30,9 +30,9 @@ async fn keeps_its_data_over_a_restart_and_is_gone_when_dropped() -> Result<()> 
 
 #[cfg(unix)]
 #[test]
-fn is_gone_when_its_program_is_killed() -> Result<()> {
-    // To the process alone, and as a terminal does it: to the whole group. In the last round the
-    // program has killed its server before.
+fn a_server_ends_with_its_killed_program() -> Result<()> {
+    // Signals to the process alone, and to its whole group, as from a terminal. In the last round,
+    // the program has already killed its server.
     for (kill, server) in [
         ("kill -KILL ", "yes"),
         ("kill -QUIT -", "yes"),
@@ -53,7 +53,7 @@ fn is_gone_when_its_program_is_killed() -> Result<()> {
         let (address, begin) = (address.parse::<SocketAddr>()?, Instant::now());
         while TcpStream::connect(address).is_ok() || Path::new(folder).exists() {
             if begin.elapsed() > Duration::from_secs(10) {
-                let _ = sh(&format!("kill -9 {process}")); // it may have ended
+                let _ = sh(&format!("kill -9 {process}")); // fails if it has ended
                 fs::remove_dir_all(folder)?;
                 panic!("after {kill}, process {process} is still there, or {folder}");
             }
@@ -65,7 +65,7 @@ fn is_gone_when_its_program_is_killed() -> Result<()> {
 
 #[cfg(unix)]
 #[test]
-fn is_not_started_without_a_watchdog() -> Result<()> {
+fn no_server_is_started_without_a_watchdog() -> Result<()> {
     let temporary = tempfile::tempdir()?;
     let output = program()?.env("PATH", "").env("TMPDIR", temporary.path()).output()?;
     let shown = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
@@ -75,18 +75,18 @@ fn is_not_started_without_a_watchdog() -> Result<()> {
 }
 
 #[test]
-fn an_etcd_that_refuses_to_start_is_quoted() -> Result<()> {
+fn an_etcd_that_refuses_is_quoted() -> Result<()> {
     let error = Server::start_with(&["--election-timeout=5"]).err().context("it serves")?;
     let error = format!("{error:#}");
     ensure!(error.contains(" ended with exit status: 1: failed to verify flags: "), "{error}");
-    // What was there is removed.
+    // The data and the log are removed, so the error must not send anybody there.
     ensure!(!error.contains(".log") && !error.contains('\n'), "{error}");
     Ok(())
 }
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_can_read_its_files() -> Result<()> {
+fn other_accounts_cannot_read_the_files() -> Result<()> {
     let etcd = Server::start()?;
     let folder = etcd.data().with_file_name("");
     let mode = fs::metadata(&folder)?.permissions().mode();
@@ -94,7 +94,7 @@ fn nobody_else_can_read_its_files() -> Result<()> {
     Ok(())
 }
 
-/// Returns the command that runs the program below.
+/// Returns the command that runs `program_with_a_server` as a program.
 #[cfg(unix)]
 fn program() -> Result<Command> {
     let mut command = testing::command(env::current_exe()?);
@@ -110,7 +110,7 @@ fn sh(script: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs in a process that a test above has started.
+/// The program that a test above starts and kills.
 #[test]
 #[ignore = "is a program for another test to kill"]
 fn program_with_a_server() -> Result<()> {

@@ -20,28 +20,28 @@ pub enum Fault {
 }
 
 #[tokio::test]
-async fn the_leader_is_killed() -> Result<()> {
-    chapters_go_on(Cluster::start()?, &[], Member::Leader, Fault::Killed).await
+async fn chapters_survive_a_killed_leader() -> Result<()> {
+    check_that_chapters_go_on(Cluster::start()?, &[], Member::Leader, Fault::Killed).await
 }
 
 #[tokio::test]
-async fn a_follower_is_killed() -> Result<()> {
-    chapters_go_on(Cluster::start()?, &[], Member::Follower, Fault::Killed).await
+async fn chapters_survive_a_killed_follower() -> Result<()> {
+    check_that_chapters_go_on(Cluster::start()?, &[], Member::Follower, Fault::Killed).await
 }
 
 #[tokio::test]
-async fn the_leader_is_frozen() -> Result<()> {
-    chapters_go_on(Cluster::start()?, &[], Member::Leader, Fault::Frozen).await
+async fn chapters_survive_a_frozen_leader() -> Result<()> {
+    check_that_chapters_go_on(Cluster::start()?, &[], Member::Leader, Fault::Frozen).await
 }
 
 #[tokio::test]
-async fn a_follower_is_frozen() -> Result<()> {
-    chapters_go_on(Cluster::start()?, &[], Member::Follower, Fault::Frozen).await
+async fn chapters_survive_a_frozen_follower() -> Result<()> {
+    check_that_chapters_go_on(Cluster::start()?, &[], Member::Follower, Fault::Frozen).await
 }
 
-/// The fault meets the member that all chapters talk to, in the midst of their work. The variables
-/// say as whom, and how.
-pub async fn chapters_go_on(
+/// Checks that all chapters survive a fault of the member that they use. `variables` are the
+/// environment of the chapters.
+pub async fn check_that_chapters_go_on(
     mut cluster: Cluster,
     variables: &[(&str, String)],
     member: Member,
@@ -55,18 +55,18 @@ pub async fn chapters_go_on(
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         Program::start(command)
     };
-    let mut client = survivors(&cluster).await?;
+    let mut client = client_of_survivors(&cluster).await?;
     client.put("/my-lock//another", "", None).await?;
 
     let watch = start("watch")?;
     watch.expect("watching testkey")?;
     let lease = start("lease")?;
     lease.expect("foo is set, for 5 seconds")?;
-    // It puts foo on its own lease; the other chapter goes on waiting until that one ends.
+    // This chapter puts foo on its own lease, so the chapter `lease` waits until that lease ends.
     let keepalive = start("keepalive")?;
     keepalive.expect("ttl: 3, renewed: 5")?;
     let lock = start("lock")?;
-    until_two_wait(&mut client).await?;
+    wait_for_two_waiters(&mut client).await?;
 
     let victim = cluster.members[0].endpoint();
     let (_frozen, cause) = match fault {
@@ -87,8 +87,8 @@ pub async fn chapters_go_on(
     lock.expect_success(&LOCK)?;
     let renewed = "renewed: 5";
     let end = ["foo is still there", "no more renewals", "foo is gone"];
-    end_but_for_ttl(keepalive, &[&[renewed; 3][..], &end].concat())?;
-    end_but_for_ttl(lease, &["foo is gone"])?;
+    expect_success_but_for_ttl(keepalive, &[&[renewed; 3][..], &end].concat())?;
+    expect_success_but_for_ttl(lease, &["foo is gone"])?;
     watch.expect("lost the connection; watching again from revision 3")?;
     let change = |change| {
         let line = watch.line()?.unwrap_or_default();
@@ -99,13 +99,13 @@ pub async fn chapters_go_on(
     change(": DELETE \"testkey\" : \"\"")
 }
 
-/// What the chapter `lock` prints.
+/// The output of the chapter `lock`.
 pub const LOCK: [&str; 4] =
     ["acquired lock for s1", "s2 is waiting", "released lock for s1", "acquired lock for s2"];
 
-/// Waits for the end of a chapter's program, which must be a good one. A fault of etcd changes what the
-/// program shows of the rest of a TTL, and nothing else.
-pub fn end_but_for_ttl(program: Program, expected: &[&str]) -> Result<()> {
+/// Waits until a chapter's program succeeds, and checks its output, except for the TTLs: a fault of
+/// etcd lengthens them.
+pub fn expect_success_but_for_ttl(program: Program, expected: &[&str]) -> Result<()> {
     let (lines, status) = program.end()?;
     let but_for_ttl = |line: &String| match line.strip_prefix("ttl:") {
         Some(rest) => rest.split_once(", ").map(|(_, renewed)| renewed.to_owned()),
@@ -116,27 +116,27 @@ pub fn end_but_for_ttl(program: Program, expected: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the chapter's program is in the queue, behind the key that was put for it.
-async fn until_two_wait(client: &mut Client) -> Result<()> {
+/// Waits until the chapter `lock` is in the queue, behind the key that the test has put there.
+async fn wait_for_two_waiters(client: &mut Client) -> Result<()> {
     let queue = GetOptions::new().with_prefix().with_count_only();
     while client.get("/my-lock/", Some(queue.clone())).await?.count() < 2 {}
     Ok(())
 }
 
-/// A client of the members that nothing happens to.
-async fn survivors(cluster: &Cluster) -> Result<Client> {
+/// Returns a client of the members that have no fault.
+async fn client_of_survivors(cluster: &Cluster) -> Result<Client> {
     let endpoints = cluster.members[1..].iter().map(|member| member.endpoint());
-    // While a new leader is elected, a request waits.
+    // A request may wait until the members have elected a new leader.
     let options = cluster.options.clone().with_require_leader(false).with_timeout(PATIENCE);
     Ok(Client::connect(endpoints.collect::<Vec<_>>(), Some(options)).await?)
 }
 
 #[tokio::test]
-async fn two_of_three_are_dead() -> Result<()> {
+async fn chapters_fail_without_a_majority() -> Result<()> {
     let mut cluster = Cluster::start()?;
     let endpoints = cluster.endpoints();
     let start = |chapter| Program::start(program_with(&endpoints, chapter)?);
-    let mut client = survivors(&cluster).await?;
+    let mut client = client_of_survivors(&cluster).await?;
     client.put("/my-lock//another", "", None).await?;
     let watch = start("watch")?;
     watch.expect("watching testkey")?;
@@ -145,8 +145,9 @@ async fn two_of_three_are_dead() -> Result<()> {
     let keepalive = start("keepalive")?;
     keepalive.expect("ttl: 3, renewed: 5")?;
     let lock = start("lock")?;
-    until_two_wait(&mut client).await?;
-    // Not the one to which they talk: without a majority it ends their streams.
+    wait_for_two_waiters(&mut client).await?;
+    // Kill the members that the chapters don't use. The remaining one ends their streams, because
+    // it has no majority.
     for member in &mut cluster.members[1..] {
         member.kill()?;
     }

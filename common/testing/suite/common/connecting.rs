@@ -1,4 +1,4 @@
-//! Connecting to an etcd, or to what is not one.
+//! Connecting to an etcd, or to something else.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,8 +13,9 @@ use etcd_client::{
 use etcd_server::{Server, add_users};
 use testing::{Program, TestMachine, program_with};
 
-/// Runs a chapter with this variable, which must end it in time, with one error. Returns the error.
-fn failing(variable: &str, value: &str) -> Result<String> {
+/// Runs a chapter with this environment variable. It must fail in time, with one line. Returns that
+/// line.
+fn expect_failure(variable: &str, value: &str) -> Result<String> {
     let mut chapter = program_with("", "put-get")?;
     chapter.env(variable, value).env("RUST_BACKTRACE", "1");
     let begin = Instant::now();
@@ -25,8 +26,8 @@ fn failing(variable: &str, value: &str) -> Result<String> {
 }
 
 #[test]
-fn names_a_host_that_does_not_exist() -> Result<()> {
-    let error = failing("ETCDCTL_ENDPOINTS", "no-such-host.invalid:2379")?;
+fn a_host_that_does_not_exist_is_named() -> Result<()> {
+    let error = expect_failure("ETCDCTL_ENDPOINTS", "no-such-host.invalid:2379")?;
     let cause =
         "cannot reach etcd at no-such-host.invalid:2379: failed to lookup address information";
     ensure!(error.starts_with(&format!("Error: {cause}: ")), "{error}");
@@ -36,17 +37,17 @@ fn names_a_host_that_does_not_exist() -> Result<()> {
 }
 
 #[test]
-fn gives_up_on_a_server_that_accepts_and_says_nothing() -> Result<()> {
-    let mute = TcpListener::bind("127.0.0.1:0")?; // the system accepts for it
+fn connect_gives_up_on_a_silent_server() -> Result<()> {
+    let mute = TcpListener::bind("127.0.0.1:0")?; // the system accepts connections for it
     let address = mute.local_addr()?;
-    let error = failing("ETCDCTL_ENDPOINTS", &address.to_string())?;
+    let error = expect_failure("ETCDCTL_ENDPOINTS", &address.to_string())?;
     let expected = format!("Error: cannot reach etcd at {address}: no response; ");
     ensure!(error.starts_with(&expected), "{error}");
     Ok(())
 }
 
 #[test]
-fn tells_a_web_server_from_etcd() -> Result<()> {
+fn connect_tells_a_web_server_from_etcd() -> Result<()> {
     let web = TcpListener::bind("127.0.0.1:0")?;
     let address = web.local_addr()?;
     thread::spawn(move || {
@@ -59,10 +60,10 @@ fn tells_a_web_server_from_etcd() -> Result<()> {
     let expected = format!(
         "Error: cannot reach etcd at {address}: the server there is not etcd, or it expects TLS ("
     );
-    let error = failing("ETCDCTL_ENDPOINTS", &address.to_string())?;
+    let error = expect_failure("ETCDCTL_ENDPOINTS", &address.to_string())?;
     ensure!(error.starts_with(&expected), "{error}");
-    // The same where it sits on the port of this machine's etcd: none is started.
-    let error = failing("ETCD_LOCAL_PORT", &address.port().to_string())?;
+    // If the web server has the port of this machine's etcd, the chapter starts no etcd.
+    let error = expect_failure("ETCD_LOCAL_PORT", &address.port().to_string())?;
     ensure!(error.starts_with(&expected), "{error}");
     let advice = "; stop the program that uses that port, or set ETCD_LOCAL_PORT to a free port";
     ensure!(error.ends_with(advice), "{error}");
@@ -70,12 +71,12 @@ fn tells_a_web_server_from_etcd() -> Result<()> {
 }
 
 #[test]
-fn says_which_endpoint_it_cannot_use() -> Result<()> {
+fn an_unusable_endpoint_is_named() -> Result<()> {
     for (value, expected) in [
         (" ", "cannot use ETCDCTL_ENDPOINTS: \" \" names no endpoint; write "),
         (" , ,", "cannot use ETCDCTL_ENDPOINTS: \" , ,\" names no endpoint; write "),
     ] {
-        let error = failing("ETCDCTL_ENDPOINTS", value)?;
+        let error = expect_failure("ETCDCTL_ENDPOINTS", value)?;
         ensure!(error.starts_with(&format!("Error: {expected}")), "{error}");
     }
     for endpoint in [
@@ -83,7 +84,7 @@ fn says_which_endpoint_it_cannot_use() -> Result<()> {
         "http://a b:1",
         "ftp://a:1",
         "a^b:1",
-        "http://127.0.0.1?x:2379", // that is port 80
+        "http://127.0.0.1?x:2379", // the port is 80
         "127.0.0.1#x:2379",
         "user@127.0.0.1:2379",
         "http://127.0.0.1/x:2379",
@@ -96,12 +97,12 @@ fn says_which_endpoint_it_cannot_use() -> Result<()> {
         "127.0.0.1:0",
         "127.0.0.1:65536",
     ] {
-        let error = failing("ETCDCTL_ENDPOINTS", endpoint)?;
+        let error = expect_failure("ETCDCTL_ENDPOINTS", endpoint)?;
         let expected = format!("Error: cannot use {endpoint:?} from ETCDCTL_ENDPOINTS; write ");
         ensure!(error.starts_with(&expected), "{error}");
     }
     for port in ["etcd", "0", "99999"] {
-        let error = failing("ETCD_LOCAL_PORT", port)?;
+        let error = expect_failure("ETCD_LOCAL_PORT", port)?;
         let expected = format!("Error: cannot use ETCD_LOCAL_PORT: {port:?} is not a port; write ");
         ensure!(error.starts_with(&expected), "{error}");
     }
@@ -109,7 +110,7 @@ fn says_which_endpoint_it_cannot_use() -> Result<()> {
 }
 
 #[test]
-fn takes_endpoints_as_etcdctl_does() -> Result<()> {
+fn endpoints_are_parsed_as_in_etcdctl() -> Result<()> {
     let mut machine = TestMachine::new()?;
     machine.start_server()?;
     let address = machine.address;
@@ -122,7 +123,7 @@ fn takes_endpoints_as_etcdctl_does() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_client_of_given_endpoints_takes_no_others() -> Result<()> {
+async fn connect_to_refuses_an_endpoint_without_a_port() -> Result<()> {
     let client = connect_to(["127.0.0.1:2379", "localhost"]).await;
     let error = client.err().context("it takes an endpoint without a port")?.to_string();
     ensure!(
@@ -133,14 +134,14 @@ async fn a_client_of_given_endpoints_takes_no_others() -> Result<()> {
 }
 
 #[test]
-fn takes_addresses_of_ipv6() -> Result<()> {
-    let error = failing("ETCDCTL_ENDPOINTS", "http://[::1]:1/")?;
+fn ipv6_addresses_are_accepted() -> Result<()> {
+    let error = expect_failure("ETCDCTL_ENDPOINTS", "http://[::1]:1/")?;
     ensure!(error.starts_with("Error: cannot reach etcd at http://[::1]:1/: "), "{error}");
     Ok(())
 }
 
 #[test]
-fn goes_on_without_the_endpoints_that_do_not_answer() -> Result<()> {
+fn connect_goes_on_without_unhealthy_endpoints() -> Result<()> {
     let mut machine = TestMachine::new()?;
     machine.start_server()?;
     for _ in 0..10 {
@@ -152,14 +153,15 @@ fn goes_on_without_the_endpoints_that_do_not_answer() -> Result<()> {
             "testkey,testvalues",
         ])?;
     }
-    let error = failing("ETCDCTL_ENDPOINTS", "127.0.0.1:1,127.0.0.1:2")?;
+    let error = expect_failure("ETCDCTL_ENDPOINTS", "127.0.0.1:1,127.0.0.1:2")?;
     let expected =
         "Error: cannot reach etcd at 127.0.0.1:1, 127.0.0.1:2: connection refused; check ";
     ensure!(error.starts_with(expected), "{error}");
     Ok(())
 }
 
-/// Passes on one connection to this server, and refuses all others. Returns its address.
+/// Starts a proxy that passes on one connection to `server`, and refuses all others. Returns its
+/// address.
 fn pass_on_once(server: SocketAddr) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -177,7 +179,7 @@ fn pass_on_once(server: SocketAddr) -> Result<SocketAddr> {
 }
 
 #[test]
-fn the_connections_of_the_health_check_are_used() -> Result<()> {
+fn the_client_reuses_the_health_checks_connections() -> Result<()> {
     let etcd = Server::start()?;
     let (one, two) = (pass_on_once(etcd.address())?, pass_on_once(etcd.address())?);
     let mut chapter = program_with("", "put-get")?;
@@ -186,7 +188,7 @@ fn the_connections_of_the_health_check_are_used() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_refusal_of_any_kind_is_final() -> Result<()> {
+async fn every_refusal_is_final() -> Result<()> {
     let etcd = Server::start()?;
     let mut client = connect_to([etcd.endpoint()]).await?;
     let id = client.lease_grant(60, None).await?.id();
@@ -212,9 +214,9 @@ async fn a_refusal_of_any_kind_is_final() -> Result<()> {
     Ok(())
 }
 
-/// The table of messages says how: delete, compact, defragment, and end the alarm.
+/// The advice in TROUBLESHOOTING.md: delete, compact, defragment, and end the alarm.
 #[tokio::test]
-async fn a_full_database_takes_puts_again_after_the_advice() -> Result<()> {
+async fn the_advice_for_a_full_database_helps() -> Result<()> {
     let etcd = Server::start_with(&["--quota-backend-bytes=1000000"])?;
     let mut client = Client::connect([etcd.endpoint()], None).await?;
     let full = loop {
@@ -227,7 +229,7 @@ async fn a_full_database_takes_puts_again_after_the_advice() -> Result<()> {
     let now = deleted.header().context("no header")?.revision();
     client.compact(now, Some(CompactionOptions::new().with_physical())).await?;
     client.defragment().await?;
-    // As `etcdctl alarm disarm` does, which looks up the members that have one.
+    // `etcdctl alarm disarm` looks up the member first, as we do here.
     let mut alarm = AlarmOptions::new();
     alarm.with_member(client.status().await?.header().context("no header")?.member_id());
     client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(alarm)).await?;
@@ -236,7 +238,7 @@ async fn a_full_database_takes_puts_again_after_the_advice() -> Result<()> {
 }
 
 #[tokio::test]
-async fn reconnect_names_no_endpoint_that_is_not_the_clients() -> Result<()> {
+async fn reconnect_names_no_endpoint() -> Result<()> {
     let client = connect_to(["127.0.0.1:1"]).await?;
     let error = reconnect(&client).await.err().context("it has reached one")?;
     ensure!(error.to_string() == "cannot reach etcd: connection refused", "{error}");
@@ -244,7 +246,7 @@ async fn reconnect_names_no_endpoint_that_is_not_the_clients() -> Result<()> {
 }
 
 #[tokio::test]
-async fn reconnect_explains_as_the_health_check_does() -> Result<()> {
+async fn reconnect_explains_like_the_health_check() -> Result<()> {
     let web = TcpListener::bind("127.0.0.1:0")?;
     let address = web.local_addr()?;
     thread::spawn(move || {
@@ -258,7 +260,7 @@ async fn reconnect_explains_as_the_health_check_does() -> Result<()> {
     let expected = "cannot reach etcd: the server there is not etcd, or it expects TLS or ";
     ensure!(error.starts_with(expected), "{error}");
 
-    // An etcd that was given users after the client had connected.
+    // Add users after the client has connected.
     let etcd = Server::start_with(&["--bcrypt-cost=4"])?;
     let client = connect_to([etcd.endpoint()]).await?;
     add_users(&mut client.clone()).await?;
@@ -269,9 +271,9 @@ async fn reconnect_explains_as_the_health_check_does() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_error_of_the_connection_is_not_final() -> Result<()> {
+async fn a_connection_error_is_not_final() -> Result<()> {
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    // The end of a connection, with the reason ENHANCE_YOUR_CALM.
+    // Ends a connection with the reason ENHANCE_YOUR_CALM.
     const GO_AWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
     let server = TcpListener::bind("127.0.0.1:0")?;
     let address = server.local_addr()?;

@@ -1,4 +1,4 @@
-//! A request goes on to another member only if it was certainly not sent.
+//! A request goes to another member only if it certainly was not sent.
 
 use anyhow::{Context, Result, ensure};
 use common::{REQUEST_TIMEOUT, connect_to, is_refusal, within};
@@ -8,14 +8,14 @@ use lock::{Mutex, Session};
 use testing::{PATIENCE, Program, program_with};
 use tokio::time::timeout;
 
-/// How often the key has been put.
+/// Returns how many times the key was put.
 async fn version(client: &mut Client) -> Result<i64> {
     let found = client.get("key", None).await?;
     Ok(found.kvs().first().context("no key")?.version())
 }
 
 #[tokio::test]
-async fn a_put_that_nobody_was_sent_goes_on() -> Result<()> {
+async fn an_unsent_put_is_retried_elsewhere() -> Result<()> {
     let etcd = Server::start()?;
     let mut gone = Server::start()?;
     gone.kill()?;
@@ -31,9 +31,9 @@ async fn a_put_that_nobody_was_sent_goes_on() -> Result<()> {
 }
 
 #[tokio::test]
-async fn there_may_be_many_endpoints() -> Result<()> {
+async fn a_client_takes_a_thousand_endpoints() -> Result<()> {
     let etcd = Server::start()?;
-    // etcd-client announces them all before the first request.
+    // etcd-client announces all endpoints before the first request, so the channel needs room.
     let mut client = timeout(PATIENCE, connect_to(vec![etcd.endpoint(); 1000])).await??;
     client.put("key", "", None).await?;
     ensure!(version(&mut client).await? == 1);
@@ -41,13 +41,13 @@ async fn there_may_be_many_endpoints() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_put_that_may_have_been_carried_out_does_not() -> Result<()> {
+async fn a_put_that_may_have_been_sent_fails() -> Result<()> {
     let etcd = Server::start()?;
     let proxy = Proxy::to(etcd.address())?;
     let mut client = connect_to([proxy.address().to_string(), etcd.endpoint()]).await?;
     client.put("key", "", None).await?;
 
-    // etcd carries it out. Its answer is lost, and then the connection.
+    // etcd carries out the put. The network loses the response, and then the connection.
     proxy.lose_responses();
     let mut other = client.clone();
     let put =
@@ -59,14 +59,14 @@ async fn a_put_that_may_have_been_carried_out_does_not() -> Result<()> {
     let expected = "connection lost (the request may still have been carried out)";
     ensure!(error == expected, "{error}");
 
-    // The next request goes to the other endpoint, on which nothing is lost.
+    // The next request goes to the other endpoint, where no response is lost.
     proxy.lose_responses();
     ensure!(version(&mut client).await? == 2);
     Ok(())
 }
 
 #[tokio::test]
-async fn after_a_request_without_an_answer_the_next_goes_elsewhere() -> Result<()> {
+async fn the_next_request_leaves_a_silent_member() -> Result<()> {
     let etcd = Server::start()?;
     let mute = Server::start()?;
     let mut client = connect_to([mute.endpoint(), etcd.endpoint()]).await?;
@@ -79,14 +79,14 @@ async fn after_a_request_without_an_answer_the_next_goes_elsewhere() -> Result<(
 }
 
 #[tokio::test]
-async fn after_a_member_without_a_leader_the_next_goes_elsewhere() -> Result<()> {
+async fn the_next_request_leaves_a_leaderless_member() -> Result<()> {
     let etcd = Server::start()?;
     let mut cluster = Cluster::start()?;
     let mut client = connect_to([cluster.members[0].endpoint(), etcd.endpoint()]).await?;
     for member in &mut cluster.members[1..] {
         member.kill()?;
     }
-    // At first the member waits for the others.
+    // For a while, the member waits for the others instead of refusing.
     let refused = async {
         loop {
             match timeout(REQUEST_TIMEOUT, client.get("key", None)).await {
@@ -103,7 +103,7 @@ async fn after_a_member_without_a_leader_the_next_goes_elsewhere() -> Result<()>
     Ok(())
 }
 
-/// A cluster of a voter and a learner.
+/// Starts a cluster of a voting member and a learner.
 async fn with_learner() -> Result<(Server, Server)> {
     let (one, two) = (format!("http://{}", free_address()?), format!("http://{}", free_address()?));
     let own = |name: &str, peer: &str| {
@@ -126,7 +126,7 @@ async fn with_learner() -> Result<(Server, Server)> {
 }
 
 #[tokio::test]
-async fn a_learner_is_left() -> Result<()> {
+async fn the_next_request_leaves_a_learner() -> Result<()> {
     let (voter, learner) = with_learner().await?;
     let endpoints = [learner.endpoint(), voter.endpoint()];
     let mut client = connect_to(&endpoints).await?;
@@ -138,7 +138,7 @@ async fn a_learner_is_left() -> Result<()> {
     let session = Session::open(&connect_to(&endpoints).await?, PATIENCE).await?;
     ensure!(Mutex::new(&session, "key").lock().await?.unlock().await?);
 
-    // At a log-in, too. A member that has no users says another thing.
+    // The same at a log-in, which fails in another way if there are no users.
     add_users(&mut client).await?;
     let mut chapter = program_with(&endpoints.join(","), "put-get")?;
     chapter.env("ETCDCTL_USER", "anna:secret");

@@ -1,8 +1,8 @@
-//! Connecting, as the chapters do it: to one etcd or a cluster, with users, with TLS.
-#![allow(clippy::unwrap_used)] // also in what the tests share
+//! Connecting to one etcd or a cluster, with users and with TLS.
+#![allow(clippy::unwrap_used)] // covers the helper functions of the tests, too
 
 mod background;
-mod cluster; // first, as it takes longest
+mod cluster;
 mod connecting;
 mod failover;
 mod programs;

@@ -1,4 +1,4 @@
-//! What is the same for all programs: the six chapters, all examples and the cluster.
+//! Rules for all programs: the six chapters, all examples and the cluster.
 
 use std::fs;
 use std::io;
@@ -39,30 +39,30 @@ fn is_exercise(source: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn programs_whose_output_nobody_reads_end_with_an_error() -> Result<()> {
+async fn programs_fail_if_nobody_reads_their_output() -> Result<()> {
     let server = Server::start()?;
-    // One after the other, as they use the same keys.
+    // One after the other, because they use the same keys.
     for (name, source) in programs()? {
         let mut command = program_at(&server, &name)?;
         if is_exercise(&source) {
             command.arg("hint");
         }
         let (reader, writer) = io::pipe()?;
-        drop(reader); // as after `| head -1`
+        drop(reader); // so that writing fails, as after `| head -1`
         let output = command.stdout(writer).stderr(Stdio::piped()).output()?;
         let errors = String::from_utf8(output.stderr)?;
         let expected = if is_exercise(&source) { 2 } else { 1 };
         let is_right = output.status.code() == Some(expected) && !errors.contains("panicked");
         ensure!(is_right, "{name}: {}: {errors}", output.status);
     }
-    // A lock that was left would stay for its TTL.
+    // The failed programs must have given back their locks, which would stay for a TTL.
     let mut client = Client::connect([server.endpoint()], None).await?;
     let below = GetOptions::new().with_prefix();
     ensure!(client.get("/my-lock/", Some(below)).await?.count() == 0);
     Ok(())
 }
 
-/// Runs a program that is no exercise with these arguments. It must not connect to anything. Returns its
+/// Runs a program that isn't an exercise, and that must not connect to anything. Returns its
 /// status, stdout and stderr.
 fn run(name: &str, arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
     let output = program_with("127.0.0.1:1", name)?.args(arguments).output()?;
@@ -74,7 +74,7 @@ fn run(name: &str, arguments: &[&str]) -> Result<(Option<i32>, String, String)> 
 fn programs_explain_themselves() -> Result<()> {
     for (name, source) in programs()? {
         if is_exercise(&source) {
-            continue; // it says which answers there are
+            continue; // its `--help` describes the exercise
         }
         let source = fs::read_to_string(source)?;
         let top = source.lines().map_while(|line| line.strip_prefix("//!"));

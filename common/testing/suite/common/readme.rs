@@ -1,4 +1,4 @@
-//! The page of this crate, on a machine where no etcd runs yet.
+//! The page of the crate `common`, on a machine where no etcd runs yet.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 const README: &str = "common/README.md";
 
 #[test]
-fn the_bundled_etcd_reports_the_commit_on_the_page() -> Result<()> {
+fn the_bundled_etcd_has_the_pages_commit() -> Result<()> {
     let page = fs::read_to_string(testing::root().join(README))?;
     let output = testing::command(etcd_bin_vendored::etcd_bin_path()?).arg("--version").output()?;
     let shown = String::from_utf8(output.stdout)?;
@@ -23,12 +23,12 @@ fn the_bundled_etcd_reports_the_commit_on_the_page() -> Result<()> {
 }
 
 #[test]
-fn the_page_of_this_crate_shows_what_the_chapters_print() -> Result<()> {
+fn the_page_shows_what_the_programs_print() -> Result<()> {
     testing::follow_from_nothing(README, false)
 }
 
 #[cfg(feature = "tls")]
 #[test]
-fn the_page_of_this_crate_shows_what_the_chapters_print_with_tls() -> Result<()> {
+fn the_page_shows_what_they_print_with_tls() -> Result<()> {
     testing::follow_from_nothing(README, true)
 }

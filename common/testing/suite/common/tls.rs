@@ -1,4 +1,4 @@
-//! An etcd that speaks TLS.
+//! An etcd with TLS.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,10 +9,10 @@ use etcd_client::Client;
 use etcd_server::{Cluster, Server, add_users};
 use testing::{Program, program, program_with};
 
-use super::cluster::{Fault, Member, chapters_go_on};
+use super::cluster::{Fault, Member, check_that_chapters_go_on};
 
 #[tokio::test]
-async fn chapters_with_tls_and_a_user_survive_the_leader() -> Result<()> {
+async fn chapters_with_tls_survive_a_killed_leader() -> Result<()> {
     let mut cluster = Cluster::start_secure(true)?;
     let options = Some(cluster.options.clone());
     let mut client = Client::connect([cluster.members[0].endpoint()], options).await?;
@@ -25,10 +25,11 @@ async fn chapters_with_tls_and_a_user_survive_the_leader() -> Result<()> {
         ("ETCDCTL_KEY", path("client.key")),
         ("ETCDCTL_USER", "anna:secret".to_owned()),
     ];
-    chapters_go_on(cluster, &variables, Member::Leader, Fault::Killed).await
+    check_that_chapters_go_on(cluster, &variables, Member::Leader, Fault::Killed).await
 }
 
-/// A chapter, with these files; an empty name is none.
+/// Runs a chapter with these files for TLS, of which an empty path counts as unset. Returns its
+/// lines.
 fn put_get(endpoint: &str, files: [&str; 3]) -> Result<Vec<String>> {
     let mut command = program_with(endpoint, "put-get")?;
     command.envs(["ETCDCTL_CACERT", "ETCDCTL_CERT", "ETCDCTL_KEY"].into_iter().zip(files));
@@ -39,7 +40,7 @@ fn put_get(endpoint: &str, files: [&str; 3]) -> Result<Vec<String>> {
 }
 
 #[test]
-fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
+fn tls_works_and_its_errors_are_explained() -> Result<()> {
     let cluster = Cluster::start_secure(true)?;
     let path = |name| cluster.file(name).display().to_string();
     let [ca, cert, key, other] = ["ca.pem", "client.pem", "client.key", "other.pem"].map(path);
@@ -51,7 +52,7 @@ fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
     let at = cluster.members[0].endpoint();
     let bare = at.strip_prefix("https://").context("no TLS")?;
 
-    // As etcdctl does, whether the scheme is given or not.
+    // As in etcdctl, the files turn on TLS for an endpoint without a scheme.
     for endpoint in [&*at, bare] {
         ensure!(put_get(endpoint, [ca, cert, key])? == ["testkey,testvalues"]);
     }
@@ -77,7 +78,7 @@ fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
     let error =
         format!("Error: cannot use {key}, which ETCDCTL_CACERT names: the file has no certificate");
     ensure!(empty == [error], "{empty:?}");
-    // Nothing of a key or a certificate is shown.
+    // No message contains a part of a key.
     let secret = fs::read_to_string(key)?;
     let secret = secret.lines().nth(1).context("no key")?;
     ensure!(!put_get(&at, [ca, key, key])?.concat().contains(secret));
@@ -91,7 +92,7 @@ fn tls_is_used_and_what_is_wrong_is_told() -> Result<()> {
 }
 
 #[test]
-fn a_server_that_wants_no_certificate_of_ours_is_verified_all_the_same() -> Result<()> {
+fn a_server_without_client_certificates_is_verified() -> Result<()> {
     let cluster = Cluster::start_secure(false)?;
     let at = cluster.members[0].endpoint();
     let path = |name| cluster.file(name).display().to_string();
@@ -102,7 +103,7 @@ fn a_server_that_wants_no_certificate_of_ours_is_verified_all_the_same() -> Resu
 }
 
 #[test]
-fn tls_is_not_expected_of_a_server_without_it() -> Result<()> {
+fn a_server_without_tls_is_reported() -> Result<()> {
     let etcd = Server::start()?;
     let lines = put_get(&format!("https://{}", etcd.address()), ["", "", ""])?;
     ensure!(
@@ -132,12 +133,12 @@ fn the_exported_paths_can_be_pasted() -> Result<()> {
 }
 
 #[tokio::test]
-async fn reconnect_says_that_a_certificate_may_be_wrong() -> Result<()> {
+async fn reconnect_hints_at_a_wrong_certificate() -> Result<()> {
     let (mut cluster, other) = (Cluster::start_secure(true)?, Cluster::start_secure(true)?);
     let endpoint = cluster.members[0].endpoint();
     let client = Client::connect([endpoint], Some(cluster.options.clone())).await?;
     reconnect(&client).await?;
-    // The members trust another CA from now on, and the client keeps its old certificate.
+    // From now on the member trusts another CA, but the client keeps its certificate.
     fs::copy(other.file("ca.pem"), cluster.file("ca.pem"))?;
     cluster.members[0].restart()?;
     let error = reconnect(&client).await.err().context("it has reached one")?.to_string();

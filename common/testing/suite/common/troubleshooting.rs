@@ -38,8 +38,8 @@ const TESTS: [&str; 3] =
 /// The macros and functions whose texts a program prints when it fails.
 const ERRORS: [&str; 6] = ["anyhow", "bail", "complain", "context", "ensure", "with_context"];
 
-/// The macros and functions whose texts are not for an error: what a program looks for in a text, or
-/// runs, or prints when all is well.
+/// The macros and functions whose texts are not for an error: what a program looks for in a text,
+/// or runs, or prints when all is well.
 const NO_ERRORS: [&str; 9] = [
     "args",
     "contains",
@@ -171,7 +171,7 @@ fn patterns(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').step_by(2)
 }
 
-/// Whether a row's pattern covers a message. One that ends with `…` covers no cause behind it.
+/// Whether a row's pattern covers a message. One that ends with `…` doesn't cover a cause after it.
 fn is_in(message: &str, pattern: &str) -> bool {
     let Some(rest) = message.strip_prefix(pattern) else { return false };
     match pattern.ends_with('…') {
@@ -201,8 +201,8 @@ fn messages_below(folder: &Path, all: bool) -> Result<Vec<(String, String)>> {
     Ok(messages)
 }
 
-/// Collects the string literals of a source that count: those within [`ERRORS`], or, if `all`, those
-/// outside of [`NO_ERRORS`].
+/// Collects the string literals of a source that count: those within [`ERRORS`], or, if `all`,
+/// those outside of [`NO_ERRORS`].
 fn collect(tokens: TokenStream, all: bool, texts: &mut Vec<String>) {
     let mut before = String::new();
     for token in tokens {

@@ -1,4 +1,4 @@
-//! An etcd that has users.
+//! An etcd with users.
 
 use std::io::Write;
 use std::time::Duration;
@@ -11,11 +11,13 @@ use tempfile::NamedTempFile;
 use testing::{Program, program_at};
 use tokio::time::sleep;
 
-use super::cluster::{LOCK, end_but_for_ttl};
+use super::cluster::{LOCK, expect_success_but_for_ttl};
 
-/// Makes each log-in quick. With the usual cost, a busy machine takes more than a second for one.
+/// Makes each log-in quick. At the default cost, a log-in takes more than a second on a busy
+/// machine.
 const QUICK: &str = "--bcrypt-cost=4";
 
+/// Adds users to `etcd`. Returns a client that is logged in as root.
 async fn with_users(etcd: &Server) -> Result<Client> {
     let mut client = Client::connect([etcd.endpoint()], None).await?;
     client.user_add("a:b", "secret", None).await?;
@@ -25,7 +27,7 @@ async fn with_users(etcd: &Server) -> Result<Client> {
     Ok(client)
 }
 
-/// A chapter, as whom these variables say.
+/// Starts a chapter. The variables say as which user.
 fn start(etcd: &Server, chapter: &str, variables: &[(&str, &str)]) -> Result<Program> {
     let mut command = program_at(etcd, chapter)?;
     command.envs(variables.iter().copied());
@@ -33,10 +35,10 @@ fn start(etcd: &Server, chapter: &str, variables: &[(&str, &str)]) -> Result<Pro
 }
 
 #[tokio::test]
-async fn a_user_is_let_in_and_others_are_told_why_not() -> Result<()> {
+async fn users_log_in_and_refusals_are_explained() -> Result<()> {
     let etcd = Server::start_with(&[QUICK])?;
     let put_get = |variables: &[_]| start(&etcd, "put-get", variables)?.end();
-    // A name where none is needed does not matter.
+    // An etcd without users ignores the name.
     ensure!(put_get(&[("ETCDCTL_USER", "anna:secret")])?.0 == ["testkey,testvalues"]);
 
     with_users(&etcd).await?;
@@ -85,7 +87,7 @@ async fn a_user_is_let_in_and_others_are_told_why_not() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_user_without_permission_is_told_so() -> Result<()> {
+async fn a_missing_permission_is_reported() -> Result<()> {
     let etcd = Server::start_with(&[QUICK])?;
     let mut client = with_users(&etcd).await?;
     client.role_revoke_permission("student", "testkey", None).await?;
@@ -102,7 +104,7 @@ async fn a_user_without_permission_is_told_so() -> Result<()> {
         lines == ["Error: put failed", "", "Caused by:", &format!("    {denied}")],
         "{lines:?}"
     );
-    // What the environment says need not be so for this client.
+    // A client doesn't need the environment to be refused.
     let options = ConnectOptions::new().with_user("anna", "secret");
     let mut client = Client::connect([etcd.endpoint()], Some(options)).await?;
     let put = within(REQUEST_TIMEOUT, client.put("testkey", "", None)).await;
@@ -114,11 +116,12 @@ async fn a_user_without_permission_is_told_so() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_token_that_has_expired_is_replaced() -> Result<()> {
+async fn an_expired_token_is_replaced() -> Result<()> {
     let etcd = Server::start_with(&["--auth-token-ttl=1", QUICK])?;
     with_users(&etcd).await?.put("/my-lock//another", "", None).await?;
     let lock = start(&etcd, "lock", &[("ETCDCTL_USER", "anna:secret")])?;
-    // Longer than its sessions live without a renewal, and these come less often than tokens go.
+    // Longer than a session lives without renewals. Every renewal comes after its token has
+    // expired.
     sleep(Duration::from_secs(7)).await;
     let root = ConnectOptions::new().with_user("root", "secret");
     let mut client = Client::connect([etcd.endpoint()], Some(root)).await?;
@@ -127,7 +130,7 @@ async fn a_token_that_has_expired_is_replaced() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_token_that_has_died_is_replaced() -> Result<()> {
+async fn a_token_lost_in_a_restart_is_replaced() -> Result<()> {
     let mut etcd = Server::start_with(&[QUICK])?;
     with_users(&etcd).await?;
     let anna = [("ETCDCTL_USER", "anna:secret")];
@@ -135,22 +138,22 @@ async fn a_token_that_has_died_is_replaced() -> Result<()> {
     watch.expect("watching testkey")?;
     let lease = start(&etcd, "lease", &anna)?;
     lease.expect("foo is set, for 5 seconds")?;
-    // etcd keeps its tokens in memory.
+    // A restart loses all tokens, which etcd keeps in memory.
     etcd.restart()?;
     let line = watch.line()?.unwrap_or_default();
     ensure!(line.starts_with("lost the connection; "), "{line}");
     start(&etcd, "put-get", &anna)?.expect_success(&["testkey,testvalues"])?;
     watch.expect("revision 3: PUT \"testkey\" : \"testvalues\"")?;
-    end_but_for_ttl(lease, &["foo is gone"])
+    expect_success_but_for_ttl(lease, &["foo is gone"])
 }
 
-/// Makes etcd give out JWT. The key is in the file.
+/// Returns the flag that makes etcd give out JWTs, signed with the key in this file.
 fn jwt(key: &NamedTempFile) -> String {
     format!("--auth-token=jwt,priv-key={},sign-method=HS256,ttl=10m", key.path().display())
 }
 
 #[tokio::test]
-async fn a_token_that_a_change_of_roles_has_outdated_is_replaced() -> Result<()> {
+async fn a_token_outdated_by_roles_is_replaced() -> Result<()> {
     let mut key = NamedTempFile::new()?;
     key.write_all(b"no secret")?;
     let etcd = Server::start_with(&[QUICK, &jwt(&key)])?;
@@ -163,7 +166,7 @@ async fn a_token_that_a_change_of_roles_has_outdated_is_replaced() -> Result<()>
     let keepalive = start(&etcd, "keepalive", &anna)?;
     keepalive.expect("ttl: 3, renewed: 5")?;
     root.role_add("another").await?;
-    // Longer than the sessions live without a renewal.
+    // Longer than a session lives without renewals.
     sleep(Duration::from_secs(7)).await;
     root.refresh_token().await?;
     root.delete("/my-lock//another", None).await?;
@@ -176,7 +179,7 @@ async fn a_token_that_a_change_of_roles_has_outdated_is_replaced() -> Result<()>
 #[ignore = "keeps a core busy for seconds"]
 #[tokio::test]
 async fn a_log_in_may_take_longer_than_a_request() -> Result<()> {
-    // etcd computes a password's hash for a second or two.
+    // At this cost, etcd needs a second or two for the hash of a password.
     let etcd = Server::start_with(&["--bcrypt-cost=14"])?;
     let mut client = Client::connect([etcd.endpoint()], None).await?;
     client.user_add("root", "secret", None).await?;

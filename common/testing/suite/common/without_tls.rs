@@ -1,17 +1,17 @@
-//! Programs that are built without TLS, where it is wanted.
+//! Programs that are built without TLS but need it.
 
 use anyhow::{Result, ensure};
 use etcd_server::Server;
 use testing::{Program, TestMachine, program_at, program_with};
 
 #[test]
-fn programs_tell_how_to_build_them_with_tls() -> Result<()> {
+fn programs_explain_how_to_build_with_tls() -> Result<()> {
     let built = "Error: cannot use TLS: this program was built without TLS; type:";
     let (lines, status) = Program::start(program_with("https://127.0.0.1:1", "lease")?)?.end()?;
     ensure!(status.code() == Some(1), "{status}");
     ensure!(lines == [format!("{built} cargo run -p lease --features common/tls")], "{lines:?}");
 
-    // As for etcdctl, an endpoint without a scheme means TLS if there are files for it.
+    // As in etcdctl, the files turn on TLS for an endpoint without a scheme.
     let etcd = Server::start()?;
     let mut command = program_at(&etcd, "put-get")?;
     command.env("ETCDCTL_CACERT", "/no/such");
@@ -45,7 +45,7 @@ fn no_etcd_is_started_for_a_user() -> Result<()> {
 }
 
 #[test]
-fn programs_always_verify_a_server() -> Result<()> {
+fn programs_always_verify_the_server() -> Result<()> {
     let unverified = ("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "true");
     let mut command = program_with("https://127.0.0.1:1", "put-get")?;
     command.envs([unverified]);
