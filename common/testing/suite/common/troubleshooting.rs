@@ -11,7 +11,7 @@ use testing::root;
 
 const PAGE: &str = "common/TROUBLESHOOTING.md";
 
-/// Here an error is often put together from several texts, so every text of two words counts.
+/// Here the code often composes an error from several texts, so every text of two words counts.
 const ALL_TEXTS: [&str; 2] = ["common/src", "common/etcd-server/src"];
 
 /// Here the texts within [`ERRORS`] count. The experiments are left out: their errors follow
@@ -31,15 +31,18 @@ const ONLY_ERRORS: [&str; 12] = [
     "common/class/examples",
 ];
 
-/// Here a text with `etcdserver: ` is what a test has seen etcd print.
+/// Here a text with [`ETCD`] is what a test has seen etcd print.
 const TESTS: [&str; 3] =
     ["common/testing/suite", "common/testing/suite/common", "common/testing/suite/lock"];
+
+/// How etcd begins its errors.
+const ETCD: &str = "etcdserver: ";
 
 /// The macros and functions whose texts a program prints when it fails.
 const ERRORS: [&str; 6] = ["anyhow", "bail", "complain", "context", "ensure", "with_context"];
 
-/// The macros and functions whose texts are not for an error: what a program looks for in a text,
-/// or runs, or prints when all is well.
+/// The macros and functions whose texts aren't errors: a program looks for these texts, runs them,
+/// or prints them when all is well.
 const NO_ERRORS: [&str; 9] = [
     "args",
     "contains",
@@ -52,7 +55,7 @@ const NO_ERRORS: [&str; 9] = [
     "writeln",
 ];
 
-/// What has been seen of etcd, its client, the TLS library and cargo.
+/// Messages that we have seen of etcd, its client, the TLS library and cargo.
 const SEEN: [&str; 28] = [
     "authentication failed, invalid user ID or password",
     "BadSignature",
@@ -84,7 +87,7 @@ const SEEN: [&str; 28] = [
     "utf8 error",
 ];
 
-/// Texts that need no row, by the reason.
+/// The beginnings of texts that need no row, each list with the reason.
 const WITHOUT_ROW: [(&str, &[&str]); 5] = [
     (
         "follows a message that has a row",
@@ -111,7 +114,8 @@ const WITHOUT_ROW: [(&str, &[&str]); 5] = [
 #[test]
 fn every_message_has_a_row() -> Result<()> {
     let page = fs::read_to_string(root().join(PAGE))?;
-    let patterns: Vec<&str> = rows(&page).flat_map(patterns).collect();
+    let beginnings: Vec<&str> =
+        rows(&page).chain(WITHOUT_ROW.iter().flat_map(|(_, texts)| *texts).copied()).collect();
     let mut messages: Vec<(String, String)> =
         SEEN.map(|text| (text.to_owned(), "SEEN".to_owned())).into();
     for folder in ALL_TEXTS {
@@ -122,59 +126,51 @@ fn every_message_has_a_row() -> Result<()> {
     }
     for folder in TESTS {
         let texts = messages_below(&root().join(folder), true)?;
-        let after = |(text, place): &(String, String)| {
-            let (_, after) = text.rsplit_once("etcdserver: ")?;
-            Some((after.trim_start_matches("mvcc: ").to_owned(), place.clone()))
-        };
-        messages.extend(texts.iter().filter_map(after));
+        messages.extend(texts.into_iter().filter(|(text, _)| text.contains(ETCD)));
     }
-    let allowed: Vec<&str> = WITHOUT_ROW.iter().flat_map(|(_, texts)| *texts).copied().collect();
-    let mut unused: BTreeSet<&str> = patterns.iter().chain(&allowed).copied().collect();
-    let mut without = String::new();
+    let (mut unused, mut without) = (BTreeSet::from_iter(&beginnings), String::new());
     for (message, place) in &messages {
-        let fitting = |text: &&&str| is_in(message, text);
-        let found: Vec<&str> = patterns.iter().chain(&allowed).filter(fitting).copied().collect();
+        let (_, text) = message.rsplit_once(ETCD).unwrap_or(("", message));
+        let text = text.trim_start_matches("mvcc: ");
+        let fitting = |beginning: &&&str| begins(text, beginning);
+        let found: Vec<_> = beginnings.iter().filter(fitting).collect();
         if found.is_empty() {
             without += &format!("\n{place}: {message}");
         }
-        unused.retain(|text| !found.contains(text));
+        unused.retain(|beginning| !found.contains(beginning));
     }
     ensure!(without.is_empty(), "{PAGE} has no row for:{without}");
     ensure!(unused.is_empty(), "no message begins with: {unused:#?}");
     Ok(())
 }
 
-/// A message is found by its first word.
+/// A reader finds a message by its first word.
 #[test]
 fn rows_are_in_alphabetical_order() -> Result<()> {
     let page = fs::read_to_string(root().join(PAGE))?;
+    let words = |text: &str| -> Vec<String> {
+        let words = text.split(|char: char| !char.is_alphanumeric());
+        words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+    };
     for table in page.split("| --- |") {
-        let words = |pattern: &str| -> Vec<String> {
-            let words = pattern.split(|char: char| !char.is_alphanumeric());
-            words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
-        };
-        let all: Vec<_> = rows(table).flat_map(patterns).map(words).collect();
-        for pair in all.windows(2) {
-            ensure!(pair[0] < pair[1], "{:?} is behind {:?}", pair[1], pair[0]);
+        let rows: Vec<_> = rows(table).collect();
+        for pair in rows.windows(2) {
+            ensure!(words(pair[0]) < words(pair[1]), "{:?} is after {:?}", pair[1], pair[0]);
         }
     }
     Ok(())
 }
 
-/// Returns the first cell of each row about messages.
+/// Returns the beginnings of messages in the first cells of the page's rows.
 fn rows(page: &str) -> impl Iterator<Item = &str> {
-    page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    cells.flat_map(|cell| cell.split('`').step_by(2))
 }
 
-/// Returns the texts in the first cell of a row.
-fn patterns(cell: &str) -> impl Iterator<Item = &str> {
-    cell.split('`').step_by(2)
-}
-
-/// Whether a row's pattern covers a message. One that ends with `…` doesn't cover a cause after it.
-fn is_in(message: &str, pattern: &str) -> bool {
-    let Some(rest) = message.strip_prefix(pattern) else { return false };
-    match pattern.ends_with('…') {
+/// Whether a message begins so. A beginning that ends with `…` must not leave out a cause.
+fn begins(message: &str, beginning: &str) -> bool {
+    let Some(rest) = message.strip_prefix(beginning) else { return false };
+    match beginning.ends_with('…') {
         true => !rest.contains(char::is_alphanumeric),
         false => !rest.starts_with(char::is_alphanumeric),
     }
@@ -225,8 +221,7 @@ fn collect(tokens: TokenStream, all: bool, texts: &mut Vec<String>) {
     }
 }
 
-/// Returns the text that a string literal stands for, with `…` for each value in it, and without
-/// what the page leaves out.
+/// Returns the text of a string literal, with `…` for each value in it, and without `Error: `.
 fn readable(literal: &str) -> String {
     let Some(text) = literal.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
         return String::new(); // a number, or a script in a raw string
@@ -238,6 +233,5 @@ fn readable(literal: &str) -> String {
     while let (Some(_), Some(after)) = (parts.next(), parts.next()) {
         readable = readable + "…" + after;
     }
-    let readable = readable.trim_start_matches("Error: ").trim_start_matches("etcdserver: ");
-    readable.trim_start_matches([' ', '(']).to_owned()
+    readable.trim_start_matches("Error: ").trim_start_matches([' ', '(']).to_owned()
 }
