@@ -23,7 +23,7 @@ pub use links::check_links;
 pub use machine::{TestMachine, program, program_at, program_with, root};
 pub use places::Places;
 pub use readme::{
-    follow, follow_exercises, follow_from_nothing, follow_sections, without_times,
+    check_quotes, follow, follow_exercises, follow_from_nothing, follow_sections, without_times,
     yours_are_original,
 };
 

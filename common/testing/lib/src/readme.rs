@@ -10,10 +10,10 @@
 //! - `sleep SECONDS`, and `fg` after `^Z`
 //!
 //! A line of its own above a block names its terminal: `**First terminal:**`, `**Second terminal:**`
-//! or `**Third terminal:**`. The last command of a block keeps running while the blocks of later
-//! terminals below it are followed. At the end of a command's lines, `^C` and `^Z` are pressed when
-//! the lines above are there. `Killed` is what a shell shows of a program that another terminal has
-//! killed, when those lines are there.
+//! or `**Third terminal:**`, or the same in Chinese. The last command of a block keeps running while
+//! the blocks of later terminals below it are followed. At the end of a command's lines, `^C` and `^Z`
+//! are pressed when the lines above are there. `Killed` is what a shell shows of a program that
+//! another terminal has killed, when those lines are there.
 //!
 //! In a line of a picture, equal symbols in a row count as one: they come in the same order on
 //! every run, but a moment earlier or later.
@@ -78,7 +78,7 @@ pub fn follow_exercises(chapter: &str, exercises: &[&str]) -> Result<()> {
     let (_, page) = parts(&page);
     let experiment = |name| read(&format!("{chapter}/examples/{name}/experiment.rs"));
     let experiments: Vec<_> = exercises.iter().map(experiment).collect::<Result<_>>()?;
-    check_quotes(page, &experiments.concat())?;
+    check_quotes(page, "rust", &experiments.concat())?;
     follow_with_server(page)
 }
 
@@ -92,7 +92,7 @@ pub fn yours_are_original() -> bool {
 fn checked(chapter: &str) -> Result<String> {
     let readme = read(&format!("{chapter}/README.md"))?;
     let (readme, _) = parts(&readme);
-    check_quotes(readme, &read(&format!("{chapter}/src/main.rs"))?)?;
+    check_quotes(readme, "rust", &read(&format!("{chapter}/src/main.rs"))?)?;
     Ok(readme.to_owned())
 }
 
@@ -106,10 +106,11 @@ fn parts(readme: &str) -> (&str, &str) {
     readme.split_once("\n## Exercises\n").unwrap_or((readme, ""))
 }
 
-/// Checks that the source contains all code that a README quotes.
-fn check_quotes(readme: &str, source: &str) -> Result<()> {
+/// Checks that the source contains all blocks of this language in a README.
+pub fn check_quotes(readme: &str, language: &str, source: &str) -> Result<()> {
     let unindented = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
-    for quote in readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+    let fence = format!("```{language}\n");
+    for quote in readme.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()) {
         ensure!(unindented(source).contains(&unindented(quote)), "not in the source:\n{quote}");
     }
     Ok(())
@@ -450,8 +451,11 @@ fn blocks(readme: &str) -> Result<Vec<Block<'_>>> {
                 }
             }
         }
-        let later = ["**Second terminal:**", "**Third terminal:**"];
-        let terminal = later.iter().position(|label| *label == above);
+        let later = [
+            ["**Second terminal:**", "**第二个终端：**"],
+            ["**Third terminal:**", "**第三个终端：**"],
+        ];
+        let terminal = later.iter().position(|labels| labels.contains(&above));
         blocks.push(Block { terminal: terminal.map_or(0, |index| index + 1), sessions });
         above = "";
     }
