@@ -3,6 +3,7 @@
 
 // Tests start in the order of their names. The answers take longest, so they start first.
 mod answers;
+mod chinese;
 mod class;
 mod common;
 mod delete;
