@@ -32,6 +32,8 @@ struct Generation {
     /// The fates of requests and of responses.
     fates: [Fate; 2],
     has_paused: bool,
+    /// Whether new connections are ended at once.
+    refuses: bool,
     /// By how much requests and responses are delayed.
     delays: [Duration; 2],
 }
@@ -107,6 +109,7 @@ impl Proxy {
         for generation in self.network.generations().iter_mut() {
             generation.fates = [Fate::Pass; 2];
             generation.has_paused = false;
+            generation.refuses = false;
         }
         self.network.changed.notify_all();
     }
@@ -114,11 +117,21 @@ impl Proxy {
     /// Ends the connections for the clients but not for the server, which still gets the paused
     /// data when the proxy is mended. On later connections everything passes.
     pub fn disconnect(&self) {
+        self.renew(Generation::default());
+    }
+
+    /// Ends the connections as [`disconnect`](Proxy::disconnect) does, and each new one at once, as
+    /// if no server were there, until the proxy is [mended](Proxy::mend).
+    pub fn refuse(&self) {
+        self.renew(Generation { refuses: true, ..Generation::default() });
+    }
+
+    fn renew(&self, next: Generation) {
         let mut generations = self.network.generations();
         for client in generations.iter().flat_map(|generation| &generation.clients) {
             let _ = client.shutdown(Shutdown::Write); // fails if the client has ended it
         }
-        generations.push(Generation::default());
+        generations.push(next);
     }
 
     fn change(&self, change: impl FnMut(&mut Generation)) {
@@ -132,6 +145,9 @@ impl Network {
     }
 
     fn connect(self: &Arc<Self>, client: TcpStream, server: SocketAddr) -> Result<()> {
+        if self.generations().last().is_some_and(|generation| generation.refuses) {
+            return Ok(()); // this drops the client's end
+        }
         let server = TcpStream::connect(server)?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;

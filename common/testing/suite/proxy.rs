@@ -99,6 +99,25 @@ fn responses_are_lost_until_a_disconnect() -> Result<()> {
 }
 
 #[test]
+fn refused_clients_see_the_end_until_the_proxy_is_mended() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let proxy = Proxy::to(listener.local_addr()?)?;
+    let (mut client, _server) = connection(&proxy, &listener)?;
+
+    proxy.refuse();
+    ensure!(client.read(&mut [0])? == 0);
+    let mut refused = TcpStream::connect(proxy.address())?;
+    refused.set_read_timeout(Some(PATIENCE))?;
+    ensure!(refused.read(&mut [0])? == 0);
+
+    proxy.mend();
+    let (mut client, mut server) = connection(&proxy, &listener)?;
+    client.write_all(b"request")?;
+    ensure!(read(&mut server, 7)? == b"request");
+    Ok(())
+}
+
+#[test]
 fn a_client_sees_the_end_of_its_server() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let proxy = Proxy::to(listener.local_addr()?)?;
