@@ -7,6 +7,7 @@ use etcd_client::{
 };
 use etcd_server::Server;
 
+use crate::machine::watch_etcd;
 use crate::scene::{blocking, connect_to};
 use crate::verdict::broken;
 
@@ -35,6 +36,7 @@ impl Display for Change {
 
 impl Etcd {
     pub async fn of(server: &Server) -> Result<Etcd> {
+        watch_etcd(server.address());
         Ok(Etcd(connect_to(server.address()).await?))
     }
 

@@ -1,14 +1,19 @@
-//! For the exercises of the chapters.
+//! What the exercises of the chapters share.
 //!
-//! An exercise is an example of its chapter. Its `experiment.rs` is an experiment on a real etcd that ends
-//! with a [`Verdict`]. It tries an answer: the function that the exercise asks for. [`run`] tries the one in
+//! An exercise is an example of its chapter. Its `experiment.rs` tries an answer, which is the function
+//! that the exercise asks for, on a real etcd, and ends with a [`Verdict`]. [`run`] tries the answer in
 //! `yours.rs`, the only file that a student edits. All other answers are in `common/answers`.
 //!
-//! A fault must come at the same moment in each run. So an experiment can pause what a client sends and
-//! receives: single requests and responses on a [`Network`], or everything with an `etcd_server::Proxy`.
+//! A fault must come at the same point of every run. So an experiment can pause what a client sends and
+//! receives: single requests and responses on a [`Network`], or everything with an
+//! `etcd_server::Proxy`.
+//!
+//! On a slow machine an experiment ends without a verdict where a right answer could be late: see
+//! [`too_slow`].
 
 mod course;
 mod etcd;
+mod machine;
 mod network;
 mod picture;
 mod progress;
@@ -23,6 +28,7 @@ mod watcher;
 
 pub use course::{COURSE, Exercise, root};
 pub use etcd::{Change, Etcd};
+pub use machine::moves_on;
 pub use network::{Network, PausedRequest, PausedResponse, connect_intercepted};
 pub use picture::{NOTHING, Steps, Symbol, Timeline, is_plain, is_set, is_utf8};
 pub use progress::{note, state, was_held};
@@ -38,11 +44,12 @@ pub use verdict::{
 };
 pub use watcher::{FAULTS_AT_RETURN, SHOW_LIMIT, Watcher};
 
-/// Prints a line of an experiment, [`wrapped`] on a terminal. It is an error if nobody reads it.
+/// Prints a line of an experiment, [`wrapped`] on a terminal. Returns an error if stdout is closed.
 #[macro_export]
 macro_rules! say {
     ($($line:tt)*) => {{
         use std::io::Write;
+        $crate::moves_on();
         writeln!(std::io::stdout(), "{}", $crate::wrapped(&std::fmt::format(format_args!($($line)*))))
     }};
 }

@@ -18,6 +18,7 @@ use tonic::transport::Endpoint;
 use tonic::transport::channel::Change;
 use tower::util::BoxCloneSyncService;
 
+use crate::machine::moves_on;
 use crate::request_log::RequestLog;
 
 /// The network between one client and etcd, in the hands of the experiment. It first pauses each request
@@ -105,12 +106,14 @@ impl Network {
     /// Pauses nothing any more. Lets everything pass that is paused, except for what the experiment has
     /// in its hands: that passes when it is dropped.
     pub fn open(&mut self) {
+        moves_on();
         self.pauses.store(false, Ordering::Relaxed);
         while self.requests.try_recv().is_ok() {}
     }
 
     /// Pauses requests and responses again.
     pub fn pause(&mut self) {
+        moves_on();
         self.pauses.store(true, Ordering::Relaxed);
     }
 }
@@ -216,8 +219,9 @@ impl Service<Request<Body>> for InterceptedChannel {
         let mut channel = mem::replace(&mut self.channel, other);
         let interceptor = self.interceptor.clone();
         let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        interceptor.sent.with(|names| names.push(name.clone()));
+        let sent = interceptor.sent.begin(&name);
         Box::pin(async move {
+            let _sent = sent; // until the response has come, or nobody waits for it
             if !interceptor.pauses.load(Ordering::Relaxed) {
                 return channel.call(request).await;
             }

@@ -1,41 +1,36 @@
 use std::env;
-use std::fs;
 use std::io::{Write, stdout};
 use std::pin::Pin;
 use std::process::{ExitCode, exit};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use tokio::runtime::Builder;
 use tokio::task::{JoinError, LocalSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::course::{Exercise, root};
+use crate::machine;
 use crate::progress;
 use crate::report::Report;
 use crate::say;
 use crate::scene::Scene;
 use crate::text::complain;
-use crate::verdict::{Verdict, broken};
+use crate::verdict::{TooSlow, Verdict, broken, too_slow};
 
 /// How long an experiment may take: 28 s.
 const LIMIT: Duration = Duration::from_secs(28);
 
-/// *Broken* does not count if the machine stood still for so long meanwhile: 0.5 s.
-const STILL_LIMIT: Duration = Duration::from_millis(500);
+/// An experiment that still went on to something new this long before its limit is not *broken*.
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
 
-/// For how much longer than not an answer may keep the thread for itself: 1.5 s.
-const ALONE_LIMIT: Duration = Duration::from_millis(1500);
-
-/// What an answer returns: each of them is a function of its own, and an experiment takes any of them.
+/// What an answer returns. The answers have different types of futures, and an experiment tries them
+/// all.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
-/// Tries the answer in `yours.rs`, whose text is `yours`, and prints the picture and the verdict; or prints a
-/// hint, if the program's argument is `hint`. Returns the exit status: 0 for `held` and for a hint, 1 for `broken`, and 2 if there
-/// is no verdict.
+/// Tries the answer in `yours.rs`, and prints the picture and the verdict. With the argument `hint`, the
+/// program prints a hint instead. `yours` is the text of `yours.rs`. Returns the exit status: 0 for
+/// *held* and for a hint, 1 for *broken*, and 2 for no verdict.
 pub fn run<F>(name: &str, yours: &str, experiment: impl FnOnce(Scene) -> F) -> ExitCode
 where
     F: Future<Output = Result<Verdict>> + 'static,
@@ -43,7 +38,7 @@ where
     status(run_argument(name, yours, experiment))
 }
 
-/// Tries another answer in the same way, without a word to anybody about it.
+/// Tries another answer in the same way, but reports it neither to the class nor to `cargo progress`.
 pub fn try_answer<F>(experiment: impl FnOnce(Scene) -> F) -> ExitCode
 where
     F: Future<Output = Result<Verdict>> + 'static,
@@ -77,7 +72,7 @@ where
         ["solution"] => bail!("it is in another program: cargo progress solution {name}"),
         words => bail!("cannot use {:?}; usage: {} [-- hint]", words.join(" "), exercise.command()),
     }
-    // Only what a student has done is of interest to a class.
+    // The board of a class shows only what students tried.
     let report = Report::begin(name);
     let verdict = show_verdict(experiment)?;
     if let Verdict::Held(_) = verdict {
@@ -113,18 +108,23 @@ where
 
 async fn judge(experiment: impl Future<Output = Result<Verdict>> + 'static) -> Result<Verdict> {
     let tasks = LocalSet::new();
-    let stood_still = Arc::new(AtomicU64::new(0));
-    tasks.spawn_local(end_if_blocked(Arc::clone(&stood_still)));
-    // A task of its own, so that a panic of an answer ends nothing else.
+    tasks.spawn_local(machine::watch(end_blocked));
+    // In a task, so that a panic of the answer doesn't end this function.
     let task = tasks.spawn_local(experiment);
     let verdict = match tasks.run_until(timeout(LIMIT, task)).await {
         Ok(ended) => ended.unwrap_or_else(|panic| Err(panic.into())),
-        Err(_) => broken(
-            format!("it has not come to an end within {LIMIT:?}"),
-            "what may wait for too long: a request without a limit, a loop without a way out, a pause",
-        ),
+        Err(_) => {
+            ensure!(
+                !machine::has_moved_on(IDLE_LIMIT),
+                "the experiment still went on after {LIMIT:?}: this machine or your code is slow"
+            );
+            too_slow(
+                format!("it has not come to an end within {LIMIT:?}"),
+                "what may wait for too long: a request without a limit, a loop without a way out, a pause",
+            )
+        }
     };
-    // The task of the experiment, or one that it has started.
+    // This task has panicked, or one that the experiment has started and waited for.
     let panicked = |error: &Error| error.downcast_ref().is_some_and(JoinError::is_panic);
     let verdict = match verdict {
         Err(error) if panicked(&error) => {
@@ -132,55 +132,40 @@ async fn judge(experiment: impl Future<Output = Result<Verdict>> + 'static) -> R
         }
         verdict => verdict,
     };
-    // `broken` has come as an error.
-    let verdict = verdict.or_else(Error::downcast)?;
-    let still = Duration::from_millis(stood_still.load(Ordering::Relaxed));
-    ensure!(
-        matches!(verdict, Verdict::Held(_)) || still < STILL_LIMIT,
-        "this machine stood still for {still:?}, so the answer could not be in time; try again"
-    );
-    Ok(verdict)
+    let (verdict, was_too_slow) = match verdict {
+        Ok(held) => return Ok(held),
+        Err(error) => match error.downcast() {
+            Ok(TooSlow(verdict)) => (verdict, true),
+            Err(error) => (error.downcast()?, false), // any error but *broken* is no verdict
+        },
+    };
+    excuse(verdict, was_too_slow)
 }
 
-/// Ends the program if an answer keeps the thread for itself: no other task runs then, so that nobody
-/// else could end it. Dropping this future ends the watch over the thread. Notes the longest
-/// time, in milliseconds, for which the whole program stood still.
-async fn end_if_blocked(stood_still: Arc<AtomicU64>) {
-    const TICK: Duration = Duration::from_millis(100);
-    let ticks = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::downgrade(&ticks);
-    thread::spawn(move || {
-        let (mut last, mut alone, mut waited) = (0, Duration::ZERO, starved());
-        while let Some(ticks) = seen.upgrade() {
-            let now = ticks.load(Ordering::Relaxed);
-            // Counted here, so that the time when the whole program is frozen does not count. Nor
-            // does the time when the thread of the answer had to wait for a processor.
-            let busy = TICK.saturating_sub(starved().saturating_sub(waited));
-            alone = if now == last { alone + busy } else { alone.saturating_sub(TICK) };
-            (last, waited) = (now, starved());
-            if alone > ALONE_LIMIT {
-                let what = format!("for {ALONE_LIMIT:?} it has let nothing else run");
-                let look = "a loop that never awaits, or a pause that stops the thread: std::thread::sleep";
-                let _ = writeln!(stdout(), "{}", Verdict::Broken { what, look }.shown());
-                exit(1);
-            }
-            drop(ticks);
-            let since = Instant::now();
-            thread::sleep(TICK);
-            let still = since.elapsed().saturating_sub(TICK).as_millis();
-            stood_still.fetch_max(still.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+/// Returns a *broken* verdict, or no verdict if the machine may be to blame.
+fn excuse(verdict: Verdict, was_too_slow: bool) -> Result<Verdict> {
+    match (machine::excuse(was_too_slow), &verdict) {
+        (Some(excuse), Verdict::Broken { what, .. }) => {
+            bail!("this machine {excuse}, so this does not count: {what}; try again")
         }
-    });
-    loop {
-        ticks.fetch_add(1, Ordering::Relaxed);
-        sleep(TICK / 2).await;
+        _ => Ok(verdict),
     }
 }
 
-/// Returns for how long the main thread, which runs the experiment, has waited for a processor so far.
-/// Only Linux tells that.
-fn starved() -> Duration {
-    let told = fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    let waited = told.split(' ').nth(1).and_then(|nanoseconds| nanoseconds.parse().ok());
-    Duration::from_nanos(waited.unwrap_or(0))
+/// Ends the program with a verdict. It is called on another thread, because the answer blocks the main
+/// thread.
+fn end_blocked(time: Duration) {
+    let what = format!("for {time:?} it has let nothing else run");
+    let hint = "a loop that never awaits, or a pause that stops the thread: std::thread::sleep";
+    let code = match excuse(Verdict::Broken { what, hint }, true) {
+        Ok(verdict) => {
+            let _ = writeln!(stdout(), "{}", verdict.shown());
+            1
+        }
+        Err(error) => {
+            complain(&format!("no verdict: {error:#}"));
+            2
+        }
+    };
+    exit(code);
 }

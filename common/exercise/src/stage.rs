@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::network::{Network, PausedRequest, PausedResponse};
 use crate::request_log::GET_OR_WATCH;
-use crate::verdict::broken;
+use crate::verdict::too_slow;
 
 /// How long an answer may wait for what is lost: 5 s.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -160,5 +160,5 @@ impl Network {
 
 /// Returns the verdict on an answer that waits too long for what is lost.
 pub fn still_waits<T>(limit: Duration, look: &'static str) -> Result<T> {
-    broken(format!("what the network has lost is still waited for after {limit:?}"), look)
+    too_slow(format!("what the network has lost is still waited for after {limit:?}"), look)
 }

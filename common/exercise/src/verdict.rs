@@ -8,15 +8,16 @@ use common::REQUEST_TIMEOUT;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::machine::FairClock;
 use crate::text::{colored, wrapped};
 
 /// The result of an experiment.
 #[derive(Debug)]
 pub enum Verdict {
-    /// What was required is so.
+    /// The answer kept its promise. The text says what it did.
     Held(String),
-    /// Something required is not so. `look` is a hint: where to look for the reason.
-    Broken { what: String, look: &'static str },
+    /// The answer broke its promise: what was seen, and a place to look at for the reason.
+    Broken { what: String, hint: &'static str },
 }
 
 impl Verdict {
@@ -28,7 +29,7 @@ impl Verdict {
         }
     }
 
-    /// Returns the verdict as it is shown on stdout.
+    /// Returns the verdict as stdout shows it.
     pub(crate) fn shown(&self) -> String {
         colored(&wrapped(&self.to_string()), self.word())
     }
@@ -46,47 +47,61 @@ impl Display for Verdict {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
             Verdict::Held(what) => write!(f, "held: {what}"),
-            Verdict::Broken { what, look } => write!(f, "broken: {what}\nlook at {look}"),
+            Verdict::Broken { what, hint } => write!(f, "broken: {what}\nlook at {hint}"),
         }
     }
 }
 
 impl std::error::Error for Verdict {}
 
-/// Returns the verdict *held*. `what` says what is so.
+/// Returns the verdict *held*. `what` says what the answer did.
 pub fn held(what: impl Into<String>) -> Result<Verdict> {
     Ok(Verdict::Held(what.into()))
 }
 
-/// Returns the verdict *broken* with a hint, which must not be the solution. It is an `Err`, so that `?`
-/// ends the experiment with it.
-pub fn broken<T>(what: impl Into<String>, look: &'static str) -> Result<T> {
-    Err(Verdict::Broken { what: what.into(), look }.into())
+/// Returns the verdict *broken* with a hint, which must not give away the solution. It is an `Err`, so
+/// that `?` ends the experiment with it. `what` must be evidence that a slow machine can't produce with
+/// a right answer.
+pub fn broken<T>(what: impl Into<String>, hint: &'static str) -> Result<T> {
+    Err(Verdict::Broken { what: what.into(), hint }.into())
 }
 
-/// Returns the verdict *broken* because something took too long. On a machine that was too slow itself
-/// it becomes no verdict.
-pub fn too_slow<T>(what: impl Into<String>, look: &'static str) -> Result<T> {
-    broken(what, look)
+/// Returns the verdict *broken* for an answer that was late, or that may have acted on a late response.
+/// If the machine was slow a moment ago, the experiment ends without a verdict instead.
+pub fn too_slow<T>(what: impl Into<String>, hint: &'static str) -> Result<T> {
+    Err(TooSlow(Verdict::Broken { what: what.into(), hint }).into())
 }
 
-/// Returns the verdict on an answer that has ended with an error.
+/// The verdict of [`too_slow`], until it is known whether the machine was slow.
+#[derive(Debug)]
+pub(crate) struct TooSlow(pub(crate) Verdict);
+
+impl Display for TooSlow {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for TooSlow {}
+
+/// Returns the verdict on an answer that returned an error: on a slow machine, that may be the error
+/// of a request without a response.
 pub fn returned_error<T>(error: Error) -> Result<T> {
-    broken(
+    too_slow(
         format!("it has given up: {error:#}"),
         "which line has returned this error, and whether to try again would help",
     )
 }
 
-/// Plays one round of an experiment, again if it was broken and took so long that a request of the answer
-/// may have got no response in time: on a busy machine this may happen, but not again and again. The round
-/// gets the number of the attempt.
+/// Plays one round of an experiment. Plays it again if it was broken and took so long that a request of
+/// the answer may have got no response in time. On a busy machine that happens, but not three times in
+/// a row. `play` gets the number of the attempt.
 pub async fn retry_if_slow<T>(play: impl AsyncFnMut(usize) -> Result<T>) -> Result<T> {
     retry(play, false).await
 }
 
-/// The same for a round that counts the requests of an answer, which may have sent one of them again: it
-/// is also played again if it has held.
+/// Plays one round of an experiment that counts the requests of an answer. Plays it again if it took so
+/// long that the answer may have sent one of them again, even if it has held.
 pub async fn retry_if_slow_or_counted<T>(play: impl AsyncFnMut(usize) -> Result<T>) -> Result<T> {
     retry(play, true).await
 }
@@ -103,33 +118,33 @@ async fn retry<T>(mut play: impl AsyncFnMut(usize) -> Result<T>, even_if_held: b
     play(2).await
 }
 
-/// Checks that an answer that has to run for ever still runs. If it has ended, returns the verdict on its
-/// error, or else the verdict that the caller names.
+/// Checks that an answer that must never return still runs. If it has ended, returns the verdict on its
+/// error. If it has ended without an error, that is *broken*, with this text and hint.
 pub async fn check_running(
     task: &mut JoinHandle<Result<()>>,
     what: &str,
-    look: &'static str,
+    hint: &'static str,
 ) -> Result<()> {
     if task.is_finished() {
         task.await?.or_else(returned_error)?;
-        return broken(what, look);
+        return broken(what, hint);
     }
     Ok(())
 }
 
-/// Counts the stages of an experiment, and says how many are passed.
+/// Counts the stages of an experiment, and prints how many are passed.
 pub struct Stages {
     passed: usize,
     all: usize,
 }
 
 impl Stages {
-    /// Returns that none of so many is passed.
+    /// Begins to count. `all` is the number of stages.
     pub fn of(all: usize) -> Stages {
         Stages { passed: 0, all }
     }
 
-    /// Prints that one more is passed.
+    /// Counts a stage as passed, and prints the count.
     pub fn pass(&mut self) -> Result<()> {
         self.passed += 1;
         writeln!(stdout(), "passed {} of {}", self.passed, self.all)?;
@@ -137,14 +152,15 @@ impl Stages {
     }
 }
 
-/// Measures for how long something is wrong.
+/// Measures how long something is wrong. It stops while the machine keeps the experiment waiting, so a
+/// slow machine can't make the time longer.
 #[derive(Default)]
 pub struct Stopwatch {
-    since: Option<Instant>,
+    since: Option<FairClock>,
 }
 
 impl Stopwatch {
-    /// Notes whether something is wrong now. Returns for how long it was wrong, if that was too long:
+    /// Notes whether something is wrong now. Returns how long it was wrong, if that was too long:
     /// more than `tolerance` when it is over, or `limit` while it goes on.
     pub fn too_long(
         &mut self,
@@ -153,8 +169,8 @@ impl Stopwatch {
         limit: Duration,
     ) -> Option<Duration> {
         if wrong {
-            let since = *self.since.get_or_insert(Instant::now());
-            return (since.elapsed() > limit).then_some(limit);
+            let time = self.since.get_or_insert_with(FairClock::start).elapsed();
+            return (time > limit).then_some(limit);
         }
         let time = self.since.take()?.elapsed();
         (time > tolerance).then_some(time)

@@ -74,7 +74,7 @@ impl<T: Clone + 'static> Watcher<T> {
     /// between two requests while the server is away.
     pub async fn restart(mut self, etcd: &mut Etcd) -> Result<Watcher<T>> {
         self.server.kill()?;
-        self.sent.check_pauses().await?;
+        self.sent.check_pauses_without_server().await?;
         self.network.pause();
         self.server = etcd.restart(self.server).await?;
         Ok(self)
