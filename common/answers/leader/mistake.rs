@@ -1,8 +1,17 @@
-//! Exercise: of several candidates, the one that has the lock is the leader. `stand` is one
-//! candidate. It calls `leads` to say whether it leads. But when it has said so once, it never
-//! says the opposite. Repair it. There must never be two candidates that say so. When a leader
-//! dies or is cut off, another one must lead, and not before. One that was cut off must stand
-//! again when it is back. Between two attempts it must pause. This is the only file to edit.
+//! Exercise: several candidates want to lead, and whoever has the lock is the leader. `stand` runs
+//! one candidate, and calls `leads` to say whether it leads. But a leader that has lost the lock
+//! goes on saying that it leads. Fix `stand` so that:
+//!
+//! - no two candidates say at the same time that they lead;
+//! - a leader goes on leading while its session lives, and says `leads(false)` within 0.2 s once it
+//!   is lost;
+//! - another candidate leads within 6 s when the leader dies or is cut off (for that, its lock is
+//!   on a lease with the TTL `ttl`);
+//! - a candidate that was cut off stands again within 6 s of getting its network back;
+//! - it pauses between two attempts, at least 10 ms;
+//! - it never returns.
+//!
+//! This is the only file to edit.
 //!
 //! ```text
 //! cargo run -p lock --example leader            tries this file

@@ -1,4 +1,4 @@
-//! Right: etcd's own election, on the lease of a session.
+//! Right: takes part in etcd's own election, on the lease of a session.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn campaign(client: &Client, lock: &str, session: &Session) -> Result<()> 
     tokio::select! {
         biased;
         () = session.lost() => bail!("the session is lost"),
-        // No limit: it waits until it is elected. That cannot take longer than the session lives.
+        // Without a limit, but not for longer than the session lives.
         elected = within(NO_LIMIT, client.campaign(lock, "candidate", session.lease())) => {
             elected.map(drop)
         }

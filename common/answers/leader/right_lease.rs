@@ -1,4 +1,4 @@
-//! Right: without a session. A lease of its own, with one stream for all renewals.
+//! Right: has no session, but a lease of its own, with one stream for all renewals.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn until_lost(
         }
     };
     let lead = async {
-        // No limit: it waits until it has the lock, or the lease is lost.
+        // Without a limit, but not for longer than the lease lives.
         let on_lease = LockOptions::new().with_lease(lease);
         within(NO_LIMIT, client.lock(lock, Some(on_lease))).await?;
         leads(true);

@@ -12,12 +12,12 @@ pub async fn stand(client: &Client, lock: &str, ttl: Duration, leads: impl Fn(bo
         if let Err(error) = until_lost(client, lock, ttl, &leads).await {
             eprintln!("not a candidate: {error:#}");
         }
-        sleep(Duration::from_millis(200)).await; // a pause between two attempts
+        sleep(Duration::from_millis(200)).await; // a refused request may fail at once
     }
 }
 
-/// Waits for the lock and leads until the session is lost. Opens a new session each time, because a
-/// lost one stays lost.
+/// Waits for the lock and leads until the session is lost. A lost session stays lost, so each
+/// attempt opens a new one.
 async fn until_lost(
     client: &Client,
     lock: &str,
@@ -27,8 +27,8 @@ async fn until_lost(
     let session = Session::open(client, ttl).await?;
     let _guard = Mutex::new(&session, lock).lock().await?;
     leads(true);
-    // Without a response for a TTL the session is lost, too: by its own clock, and before etcd
-    // gives the lock to the next candidate.
+    // If no response comes for a TTL, the session is lost by its own clock, before etcd gives the
+    // lock to the next candidate.
     session.lost().await;
     leads(false);
     Ok(())

@@ -1,4 +1,4 @@
-//! Wrong: asks etcd whether it still has the lock. It does not notice that no response comes.
+//! Wrong: asks etcd whether it still has the lock, and goes on leading if no response comes.
 
 use std::time::Duration;
 

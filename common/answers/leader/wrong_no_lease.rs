@@ -1,4 +1,5 @@
-//! Wrong: the first to create the key leads, and the key is on no lease.
+//! Wrong: the first candidate to create the key leads. But the key is not on a lease, so it stays
+//! when that leader dies.
 
 use std::time::Duration;
 

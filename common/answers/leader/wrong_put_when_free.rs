@@ -1,5 +1,5 @@
-//! Wrong: without a lock. It waits until the leader's key is gone and puts its own, as all
-//! others do that have waited.
+//! Wrong: doesn't use a lock. It waits until the leader's key is gone and puts its own, like every
+//! other candidate that has waited.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Wrong: it stands again with the session that it has lost.
+//! Wrong: stands again with the session that it has lost. A lost session stays lost.
 
 use std::time::Duration;
 

@@ -102,11 +102,11 @@ impl Etcd {
         Ok(())
     }
 
-    /// Returns *broken* if a lease was granted with another TTL. `what` says whose lease it is.
-    pub async fn check_ttl(&mut self, what: &str, lease: i64, ttl: i64) -> Result<()> {
+    /// Returns *broken* if a lease was granted with another TTL. `who` is on the lease.
+    pub async fn check_ttl(&mut self, who: &str, lease: i64, ttl: i64) -> Result<()> {
         match self.granted_ttl(lease).await? {
             Some(granted) if granted != ttl => broken(
-                format!("{what} of {granted} s, and it was to be {ttl} s"),
+                format!("{who} is on a lease of {granted} s, but it should be {ttl} s"),
                 "the TTL that your code asks for",
             ),
             _ => Ok(()),

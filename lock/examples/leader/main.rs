@@ -1,4 +1,5 @@
-//! The exercise `leader`: one leader is cut off and comes back, and others die. Your answer is in `yours.rs`.
+//! The exercise `leader`: one leader is cut off and comes back, and others die. Your answer is in
+//! `yours.rs`.
 
 mod experiment;
 mod yours;
