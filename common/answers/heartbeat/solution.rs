@@ -18,19 +18,19 @@ pub async fn stay(
             eprintln!("not registered: {error:#}");
         }
         registered(false);
-        sleep(Duration::from_millis(200)).await; // a pause between two attempts
+        sleep(Duration::from_millis(200)).await; // a refused request fails at once
     }
 }
 
-/// Registers and renews, until the lease is gone or may be.
+/// Registers and renews until the lease is lost, or may be.
 async fn until_lost(
     client: &mut Client,
     key: &str,
     ttl: i64,
     registered: &impl Fn(bool),
 ) -> Result<()> {
-    // The TTL counts from the moment when the request was sent. Counted from the response, it would
-    // end here later than at etcd.
+    // The TTL counts from when the request was sent. Counted from the response, it would end later
+    // here than in etcd.
     let mut sent = Instant::now();
     let lease =
         within(REQUEST_TIMEOUT, client.lease_grant(ttl, None)).await.context("grant failed")?;
@@ -43,12 +43,11 @@ async fn until_lost(
     loop {
         sleep(ttl / 3).await;
         sent = Instant::now();
-        // Renews once and reads the response, each time on a new stream: none has to be replaced
-        // when the server has been restarted.
+        // Each renewal opens a new stream, so no stream has to be replaced after a restart.
         match within(end - sent, client.lease_keep_alive(lease.id())).await {
             Ok(_) => end = sent + ttl,
             Err(error) if is_refusal(&error) || Instant::now() >= end => return Err(error),
-            Err(_) => {} // out of reach, and there is time for another renewal
+            Err(_) => {} // etcd is out of reach, but there is time for another renewal
         }
     }
 }

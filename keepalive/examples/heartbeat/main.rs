@@ -1,4 +1,5 @@
-//! The exercise `heartbeat`: the server is restarted, and the network is cut. Your answer is in `yours.rs`.
+//! The exercise `heartbeat`: the server is restarted, and the network is cut. Your answer is in
+//! `yours.rs`.
 
 mod experiment;
 mod yours;

@@ -1,9 +1,19 @@
-//! Exercise: a service stays registered as long as it runs, with an entry on a lease. `stay`
-//! makes the entry and renews the lease. It calls `registered` to say whether others find the
-//! entry. But it still says so when the entry is gone. Repair it. It must stay registered when
-//! a renewal is 0.6 s late, and when the server is restarted. It must never say that it is
-//! registered when it may not be. It must register again when it can. While the lease lives, the
-//! entry must not be put again. Between two renewals, and between two attempts, it must pause.
+//! Exercise: a service keeps an entry in etcd, and calls `registered` to say whether others can
+//! find it there. But `stay` still says so long after the entry is gone. It should stay registered
+//! as long as it can, and know when it isn't. Fix `stay` so that:
+//!
+//! - it puts the entry on a lease with the TTL `ttl`, and says `registered(true)` once etcd has
+//!   carried out the put;
+//! - as long as that lease lives, it renews the lease. It doesn't put the entry again, which would
+//!   wake everyone who watches it, and asks for no other lease;
+//! - it keeps the lease even if one renewal is 0.6 s late, one renewal fails, or the server is
+//!   restarted;
+//! - it says `registered(false)` as soon as the lease may have run out, even if no response says
+//!   so;
+//! - it registers again within 3 s once the lease is lost and etcd can be reached;
+//! - it pauses between two renewals and between two attempts, at least 10 ms;
+//! - it never returns.
+//!
 //! This is the only file to edit.
 //!
 //! ```text
