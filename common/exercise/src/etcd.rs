@@ -11,17 +11,19 @@ use crate::machine::watch_etcd;
 use crate::scene::{blocking, connect_to};
 use crate::verdict::broken;
 
-/// A client of the experiment's own. An error is not the fault of an answer, unless it is *broken*.
+/// A client that belongs to the experiment. Its errors end the experiment without a verdict,
+/// because they aren't the fault of an answer.
 pub struct Etcd(pub Client);
 
-/// A change that etcd has kept.
+/// A change in etcd's history.
 pub struct Change {
     pub revision: i64,
     pub key: String,
-    /// What was put; `None`: it was deleted.
+    /// The value that was put, or `None` if the key was deleted.
     pub value: Option<String>,
-    /// The lease that it was put on; 0: none.
+    /// The lease that the key was put on, or 0.
     pub lease: i64,
+    /// The value before the change.
     pub before: Option<String>,
 }
 
@@ -35,13 +37,15 @@ impl Display for Change {
 }
 
 impl Etcd {
+    /// Returns a client of this server. From now on, the server's slowness is a reason for no
+    /// verdict.
     pub async fn of(server: &Server) -> Result<Etcd> {
         watch_etcd(server.address());
         Ok(Etcd(connect_to(server.address()).await?))
     }
 
-    /// Restarts the server, and connects to it again: the first request of the old client could use
-    /// the connection that is gone.
+    /// Restarts the server, and connects to it again. The first request of the old client could use
+    /// the lost connection.
     pub async fn restart(&mut self, mut server: Server) -> Result<Server> {
         let server = blocking(move || server.restart().map(|()| server)).await?;
         *self = Etcd::of(&server).await?;
@@ -54,7 +58,7 @@ impl Etcd {
         Ok(put.context("put failed")?.header().context("no header")?.revision())
     }
 
-    /// Puts a key on a new lease with this TTL, which nobody renews. Returns the lease.
+    /// Puts a key on a new lease that nobody renews. Returns the lease.
     pub async fn put_on_lease(&mut self, key: &str, value: &str, ttl: i64) -> Result<i64> {
         let grant = within(REQUEST_TIMEOUT, self.0.lease_grant(ttl, None)).await;
         let lease = grant.context("grant failed")?.id();
@@ -64,14 +68,14 @@ impl Etcd {
         Ok(lease)
     }
 
-    /// Returns the TTL that a lease was granted with; `None` if etcd does not have the lease any more.
+    /// Returns the TTL that a lease was granted with, or `None` if etcd no longer has the lease.
     pub async fn granted_ttl(&mut self, lease: i64) -> Result<Option<i64>> {
         let found = within(REQUEST_TIMEOUT, self.0.lease_time_to_live(lease, None)).await;
         let granted = found.context("no TTL")?.granted_ttl();
         Ok((granted > 0).then_some(granted))
     }
 
-    /// Ends a lease, as etcd does when it has run out.
+    /// Ends a lease, with the same effect as when it runs out.
     pub async fn revoke(&mut self, lease: i64) -> Result<()> {
         within(REQUEST_TIMEOUT, self.0.lease_revoke(lease)).await.context("revoke failed")?;
         Ok(())
@@ -88,7 +92,7 @@ impl Etcd {
         Ok(get.context("get failed")?.kvs().to_vec())
     }
 
-    /// Deletes a key. Returns the revision; `None` if there was no such key.
+    /// Deletes a key. Returns the revision, or `None` if there was no such key.
     pub async fn delete(&mut self, key: &str) -> Result<Option<i64>> {
         let delete = within(REQUEST_TIMEOUT, self.0.delete(key, None)).await;
         let response = delete.context("delete failed")?;
@@ -115,7 +119,7 @@ impl Etcd {
 
     /// Compacts the history, so that it begins with the newest revision.
     pub async fn compact(&mut self) -> Result<()> {
-        // The header has the newest revision, whether there is such a key or not.
+        // The header has the newest revision, even if there is no such key.
         let get = within(REQUEST_TIMEOUT, self.0.get("any", None)).await.context("get failed")?;
         let newest = get.header().context("no header")?.revision();
         let compact = within(REQUEST_TIMEOUT, self.0.compact(newest, None)).await;
@@ -124,7 +128,7 @@ impl Etcd {
     }
 
     /// Returns all changes of keys with this prefix, from a revision until now. Puts the key
-    /// `PREFIX/end` to find the end, and leaves it there.
+    /// `PREFIX/end` to find the end, and leaves that key there.
     pub async fn history(&mut self, prefix: &str, from: i64) -> Result<Vec<Change>> {
         let end = self.put(&format!("{prefix}/end"), "").await?;
         let past = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(from);

@@ -1,11 +1,12 @@
 //! What the exercises of the chapters share.
 //!
-//! An exercise is an example of its chapter. Its `experiment.rs` tries an answer, which is the function
-//! that the exercise asks for, on a real etcd, and ends with a [`Verdict`]. [`run`] tries the answer in
-//! `yours.rs`, the only file that a student edits. All other answers are in `common/answers`.
+//! An exercise is an example of its chapter. Its `experiment.rs` tries an answer, which is the
+//! function that the exercise asks for, on a real etcd, and ends with a [`Verdict`]. [`run`] tries
+//! the answer in `yours.rs`, the only file that a student edits. All other answers are in
+//! `common/answers`.
 //!
-//! A fault must come at the same point of every run. So an experiment can pause what a client sends and
-//! receives: single requests and responses on a [`Network`], or everything with an
+//! A fault must come at the same point of every run. So an experiment can pause what a client sends
+//! and receives: single requests and responses on a [`Network`], or everything with an
 //! `etcd_server::Proxy`.
 //!
 //! On a slow machine an experiment ends without a verdict where a right answer could be late: see

@@ -1,5 +1,5 @@
-//! How slow the machine is while an experiment runs. All of this is static, because one process tries
-//! one answer.
+//! How slow the machine is while an experiment runs. All of this is static, because one process
+//! tries one answer.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -195,15 +195,14 @@ fn probe(server: SocketAddr) -> Result<()> {
         let mut was_up = false;
         loop {
             let since = Instant::now();
-            // Not while the experiment restarts etcd.
+            // Does not count while the experiment restarts etcd.
             machine().probe = was_up.then_some(since);
-            // A read changes nothing, and is as late as a write where the disk is slow.
+            // A read changes nothing, but it waits for the disk behind every write.
             was_up = within(NO_LIMIT, client.get("probe", None)).await.is_ok();
-            let mut machine = machine();
-            if machine.probe.take().is_some() && was_up {
-                machine.note_delay(since.elapsed());
+            let counts = machine().probe.take().is_some() && was_up;
+            if counts {
+                machine().note_delay(since.elapsed());
             }
-            drop(machine);
             sleep(PROBE_INTERVAL).await;
         }
     })

@@ -21,50 +21,50 @@ use tower::util::BoxCloneSyncService;
 use crate::machine::moves_on;
 use crate::request_log::RequestLog;
 
-/// The network between one client and etcd, in the hands of the experiment. It first pauses each request
-/// of the client until the experiment lets it pass to etcd, and then etcd's response until the
-/// experiment lets it pass to the client.
+/// The network between one client and etcd, as the experiment controls it. It pauses each request
+/// of the client until the experiment lets the request pass to etcd. Then it pauses etcd's response
+/// until the experiment lets the response pass to the client.
 pub struct Network {
     requests: mpsc::UnboundedReceiver<PausedRequest>,
     pauses: Arc<AtomicBool>,
     sent: RequestLog,
 }
 
-/// A request that the network has paused. When this is dropped, the request passes, and its response is
-/// not paused.
+/// A request that the network has paused. If this is dropped, the request passes, and so does its
+/// response.
 pub struct PausedRequest {
-    /// As in [`RequestLog`].
+    /// The name that [`RequestLog`] has for it.
     name: String,
     parked: ParkedRequest,
     go: oneshot::Sender<()>,
     response: oneshot::Receiver<PausedResponse>,
 }
 
-/// A request, and the channel that it takes. It is there until it has been sent.
+/// A request and its channel, until the request is sent.
 type ParkedRequest = Arc<Mutex<Option<(Channel, Request<Body>)>>>;
 
 fn take(parked: &ParkedRequest) -> Option<(Channel, Request<Body>)> {
     parked.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// A response of etcd that the network has paused. It passes when this is dropped.
+/// A response of etcd that the network has paused. If this is dropped, the response passes.
 pub struct PausedResponse {
     go: oneshot::Sender<io::Error>,
 }
 
 impl Network {
-    /// Waits for the client's next request. Returns `None` when no client is left.
+    /// Waits for the client's next request. Returns `None` if the client was dropped.
     pub async fn request(&mut self) -> Option<PausedRequest> {
         loop {
             let request = self.requests.recv().await?;
             if !request.is_canceled() {
                 return Some(request);
-            } // else the client has given it up
+            } // the client no longer waits for the others
         }
     }
 
-    /// Waits for etcd's response to the client's `nth` request from now on, counted from 1. Those before
-    /// pass. Returns `None` when no client is left.
+    /// Waits for etcd's response to the client's `nth` request from now on, counted from 1. Earlier
+    /// requests and responses pass. Returns `None` if the client was dropped.
     pub async fn response(&mut self, nth: usize) -> Option<PausedResponse> {
         let mut count = 0;
         loop {
@@ -76,8 +76,8 @@ impl Network {
         }
     }
 
-    /// Waits for the client's next request of one of these names. Others pass. Returns `None` when no
-    /// client is left.
+    /// Waits for the client's next request with one of these names. Other requests pass. Returns
+    /// `None` if the client was dropped.
     pub async fn request_to(&mut self, names: &[&str]) -> Option<PausedRequest> {
         loop {
             let request = self.request().await?;
@@ -87,8 +87,8 @@ impl Network {
         }
     }
 
-    /// Waits for etcd's response to the client's next request of this name. Others pass. Returns `None`
-    /// when no client is left.
+    /// Waits for etcd's response to the client's next request with this name. Other requests pass.
+    /// Returns `None` if the client was dropped.
     pub async fn response_to(&mut self, name: &str) -> Option<PausedResponse> {
         loop {
             let response = self.request_to(&[name]).await?.response().await;
@@ -98,20 +98,20 @@ impl Network {
         }
     }
 
-    /// Returns the names of the requests, those of the future too.
+    /// Returns the log of the requests. It goes on to grow.
     pub fn sent(&self) -> RequestLog {
         self.sent.clone()
     }
 
-    /// Pauses nothing any more. Lets everything pass that is paused, except for what the experiment has
-    /// in its hands: that passes when it is dropped.
+    /// Stops pausing, and lets pass what is paused. But a [`PausedRequest`] or [`PausedResponse`]
+    /// that the experiment keeps passes only when it is dropped.
     pub fn open(&mut self) {
         moves_on();
         self.pauses.store(false, Ordering::Relaxed);
         while self.requests.try_recv().is_ok() {}
     }
 
-    /// Pauses requests and responses again.
+    /// Begins to pause requests and responses again.
     pub fn pause(&mut self) {
         moves_on();
         self.pauses.store(true, Ordering::Relaxed);
@@ -119,25 +119,25 @@ impl Network {
 }
 
 impl PausedRequest {
-    /// Whether the client does not wait for the response any more.
+    /// Whether the client no longer waits for the response.
     pub fn is_canceled(&self) -> bool {
         self.go.is_closed()
     }
 
-    /// Waits until the client does not wait for the response any more.
+    /// Waits until the client no longer waits for the response.
     pub async fn canceled(&mut self) {
         self.go.closed().await;
     }
 
-    /// Lets the request pass and waits for etcd's response. Returns `None` when the client has given
-    /// up the request, or has no connection.
+    /// Lets the request pass, and waits for etcd's response. Returns `None` if the client no longer
+    /// waits for it, or has no connection.
     pub async fn response(self) -> Option<PausedResponse> {
         let _ = self.go.send(());
         self.response.await.ok()
     }
 
-    /// Lets the request arrive at etcd although the client has given it up, as when it was on its way for
-    /// long. Waits for etcd's response, which is lost.
+    /// Lets the request arrive at etcd even if the client no longer waits for it, like a request
+    /// that was on its way for long. Waits for etcd's response, which is lost.
     pub async fn arrive_late(self) -> Result<()> {
         if let Some((mut channel, request)) = take(&self.parked) {
             let response = timeout(REQUEST_TIMEOUT, channel.call(request)).await;
@@ -148,17 +148,17 @@ impl PausedRequest {
 }
 
 impl PausedResponse {
-    /// Loses the response as when the connection ends: the client learns that at once.
+    /// Loses the response together with the connection, so the client notices at once.
     pub fn lose_connection(self) {
-        let _ = self.go.send(ErrorKind::ConnectionReset.into()); // it may have given up the request
+        let _ = self.go.send(ErrorKind::ConnectionReset.into()); // the client may no longer wait
     }
 }
 
-/// Returns a client of a server that the experiment has started, and its network.
+/// Returns a client of a server that the experiment has started, and the client's network.
 ///
 /// # Errors
 ///
-/// As [`connect_to`](crate::connect_to).
+/// The same as those of [`connect_to`](crate::connect_to).
 pub async fn connect_intercepted(server: SocketAddr) -> Result<(Client, Network)> {
     let (interceptor, mut network) = intercept();
     let client = connect_to_through([server.to_string()], interceptor).await?;
@@ -166,8 +166,7 @@ pub async fn connect_intercepted(server: SocketAddr) -> Result<(Client, Network)
     Ok((client, network))
 }
 
-/// Returns both ends of a network that pauses nothing yet: with a user name, a client asks for a token
-/// when it connects.
+/// Returns both ends of a network that pauses nothing yet.
 fn intercept() -> (Interceptor, Network) {
     let (sender, requests) = mpsc::unbounded_channel();
     let (pauses, sent) = (Arc::new(AtomicBool::new(false)), RequestLog::default());
@@ -197,7 +196,7 @@ impl BalancedChannelBuilder for Interceptor {
     }
 }
 
-/// A channel to etcd behind the network.
+/// A channel to etcd that goes through the network.
 #[derive(Clone)]
 struct InterceptedChannel {
     channel: Channel,
@@ -214,7 +213,7 @@ impl Service<Request<Body>> for InterceptedChannel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The channel that has said that it is ready is the one to use.
+        // Only the channel that was polled until it was ready may be used.
         let other = self.channel.clone();
         let mut channel = mem::replace(&mut self.channel, other);
         let interceptor = self.interceptor.clone();
@@ -228,7 +227,7 @@ impl Service<Request<Body>> for InterceptedChannel {
             let (go, may_go) = oneshot::channel();
             let (tell, paused) = oneshot::channel();
             let parked = Arc::new(Mutex::new(Some((channel, request))));
-            // Neither fails: an experiment that has ended pauses nothing.
+            // Ignores errors: an experiment that has ended pauses nothing.
             let own = Arc::clone(&parked);
             let _ = interceptor.requests.send(PausedRequest {
                 name,
@@ -238,7 +237,7 @@ impl Service<Request<Body>> for InterceptedChannel {
             });
             let _ = may_go.await;
             let Some((mut channel, request)) = take(&parked) else {
-                return pending().await; // only after the client has given it up
+                return pending().await; // it arrived late, and nobody waits for the response
             };
             let response = channel.call(request).await;
             let (go, may_go) = oneshot::channel();

@@ -8,19 +8,19 @@ use std::time::Duration;
 use terminal_size::{Width, terminal_size};
 use tokio::time::Instant;
 
-/// The width of a picture where that of the terminal is not known, in columns.
+/// The width of a picture in columns, if the width of the terminal is not known.
 const WIDTH: usize = 80;
 
-/// One sign of a picture: on a terminal, as plain ASCII, and what the legend says about it.
+/// One symbol of a picture: on a terminal, in plain ASCII, and its meaning in the legend.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Symbol(pub char, pub char, pub &'static str);
 
-/// From now on, there is nothing to be shown.
+/// From now on, the row is empty.
 pub const NOTHING: Symbol = Symbol(' ', ' ', "");
 
-/// A picture of what was so at each moment, with a row for each party. Clones are the same picture.
-/// [`Display`] draws it, up to the moment of drawing: for a terminal, or else in plain ASCII, as with
-/// `NO_COLOR`, and where the locale is not UTF-8. `CLICOLOR_FORCE` makes everything a terminal.
+/// A picture of what happened when, with a row for each participant. Clones share one picture.
+/// [`Display`] draws it up to now. It is in plain ASCII if stdout is not a terminal, if `NO_COLOR`
+/// is set, or if the locale is not UTF-8. With `CLICOLOR_FORCE`, stdout counts as a terminal.
 ///
 /// ```
 /// use exercise::{NOTHING, Symbol, Timeline};
@@ -40,31 +40,31 @@ pub struct Timeline(Rc<RefCell<Rows>>);
 
 #[derive(Default)]
 struct Rows {
-    /// When the first note was made.
+    /// The time of the first note.
     start: Option<Instant>,
-    /// In the order of their first notes.
+    /// The names of the rows, in the order of their first notes, with their notes.
     rows: Vec<(String, Vec<Note>)>,
 }
 
 struct Note {
     at: Duration,
-    sign: Symbol,
-    /// For one column only.
+    symbol: Symbol,
+    /// Whether it is for one column only.
     once: bool,
 }
 
 impl Timeline {
-    /// From now on, the row shows this sign.
-    pub fn note(&self, row: &str, sign: Symbol) {
-        self.add(row, sign, false);
+    /// Shows this symbol in the row from now on.
+    pub fn note(&self, row: &str, symbol: Symbol) {
+        self.add(row, symbol, false);
     }
 
-    /// At this moment, the row shows this sign. Then it goes on as before.
-    pub fn mark(&self, row: &str, sign: Symbol) {
-        self.add(row, sign, true);
+    /// Shows this symbol in the row at this moment. Then the row goes on as before.
+    pub fn mark(&self, row: &str, symbol: Symbol) {
+        self.add(row, symbol, true);
     }
 
-    fn add(&self, row: &str, sign: Symbol, once: bool) {
+    fn add(&self, row: &str, symbol: Symbol, once: bool) {
         let Rows { start, rows } = &mut *self.0.borrow_mut();
         let at = start.get_or_insert_with(Instant::now).elapsed();
         let known = rows.iter().position(|(name, _)| name == row);
@@ -73,9 +73,9 @@ impl Timeline {
             rows.len() - 1
         });
         let notes = &mut rows[index].1;
-        let now = notes.iter().rfind(|note| !note.once).map_or(NOTHING, |note| note.sign);
-        if once || sign != now {
-            notes.push(Note { at, sign, once });
+        let now = notes.iter().rfind(|note| !note.once).map_or(NOTHING, |note| note.symbol);
+        if once || symbol != now {
+            notes.push(Note { at, symbol, once });
         }
     }
 }
@@ -98,21 +98,21 @@ impl Rows {
         let mut picture = String::new();
         let mut used = Vec::new();
         for (name, notes) in &self.rows {
-            let signs = row(notes, &scale, end);
-            let shown = |sign: &Symbol| if is_plain { sign.1 } else { sign.0 };
-            let line: String = signs.iter().map(shown).collect();
+            let symbols = row(notes, &scale, end);
+            let shown = |symbol: &Symbol| if is_plain { symbol.1 } else { symbol.0 };
+            let line: String = symbols.iter().map(shown).collect();
             picture += format!("{name:<names$}{line}").trim_end();
             picture += "\n";
-            used.extend(signs);
+            used.extend(symbols);
         }
         picture += &format!("{:names$}{} s\n", "", scale.labels(end));
         let mut known = Vec::new();
         let mut column = 0;
-        for sign in used {
-            if known.contains(&sign) || sign == NOTHING {
+        for symbol in used {
+            if known.contains(&symbol) || symbol == NOTHING {
                 continue;
             }
-            let entry = format!("{} {}", if is_plain { sign.1 } else { sign.0 }, sign.2);
+            let entry = format!("{} {}", if is_plain { symbol.1 } else { symbol.0 }, symbol.2);
             let length = entry.chars().count();
             let gap = match column {
                 0 => "",
@@ -122,33 +122,33 @@ impl Rows {
             column = if gap == "  " { column + 2 } else { 0 } + length;
             picture += gap;
             picture += &entry;
-            known.push(sign);
+            known.push(symbol);
         }
         picture + "\n"
     }
 }
 
-/// Returns the sign of each column.
+/// Returns the symbol of each column.
 fn row(notes: &[Note], scale: &Scale, end: Duration) -> Vec<Symbol> {
-    let (mut signs, mut now) = (Vec::new(), NOTHING);
+    let (mut symbols, mut now) = (Vec::new(), NOTHING);
     for note in notes {
-        // What was so for less than a column has a column, too.
-        signs.resize(scale.column(note.at).max(signs.len()), now);
-        signs.push(note.sign);
+        // A state that lasted for less than a column still gets a column.
+        symbols.resize(scale.column(note.at).max(symbols.len()), now);
+        symbols.push(note.symbol);
         if !note.once {
-            now = note.sign;
+            now = note.symbol;
         }
     }
-    signs.resize((scale.column(end) + 1).max(signs.len()), now);
-    signs
+    symbols.resize((scale.column(end) + 1).max(symbols.len()), now);
+    symbols
 }
 
-/// How long a column lasts.
+/// The time that a column stands for.
 #[derive(Clone, Copy)]
 struct Scale(Duration);
 
 impl Scale {
-    /// Returns the finest scale with which `end` is at a column below `width`.
+    /// Returns the finest scale at which `end` fits into `width` columns.
     fn of(end: Duration, width: usize) -> Scale {
         let steps =
             [100, 200, 250, 500, 1000, 2000, 5000, 10_000].map(Duration::from_millis).map(Scale);
@@ -160,7 +160,7 @@ impl Scale {
         usize::try_from(at.as_nanos() / self.0.as_nanos()).unwrap_or(usize::MAX)
     }
 
-    /// Returns the line with the seconds.
+    /// Returns the line that shows the seconds.
     fn labels(&self, end: Duration) -> String {
         let column = |second| self.column(Duration::from_secs(second));
         // A number, and a space before the next one.
@@ -174,7 +174,7 @@ impl Scale {
     }
 }
 
-/// A picture of what came after what, with a row for each party and a column for each step.
+/// A picture of an order, with a row for each participant and a column for each step.
 ///
 /// ```
 /// let mut steps = exercise::Steps::default();
@@ -191,7 +191,7 @@ impl Scale {
 pub struct Steps(Vec<(String, String)>);
 
 impl Steps {
-    /// The next step: who does what.
+    /// Adds the next step: who does what.
     pub fn add(&mut self, who: impl Into<String>, what: impl Into<String>) {
         self.0.push((who.into(), what.into()));
     }
@@ -217,7 +217,7 @@ impl Display for Steps {
     }
 }
 
-/// Whether a picture must be plain ASCII.
+/// Whether pictures must be in plain ASCII.
 pub fn is_plain() -> bool {
     let is_terminal = stdout().is_terminal() || is_set("CLICOLOR_FORCE");
     !is_terminal || !is_utf8() || is_set("NO_COLOR")
@@ -231,7 +231,7 @@ pub fn is_utf8() -> bool {
     locale.contains("utf-8") || locale.contains("utf8")
 }
 
-/// Whether a variable is set, and not to nothing.
+/// Whether a variable is set and not empty.
 pub fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
 }
@@ -245,8 +245,8 @@ mod tests {
     const DEAD: Symbol = Symbol('†', 'x', "dies");
 
     fn rows() -> Rows {
-        let note = |at, sign| Note { at: Duration::from_millis(at), sign, once: false };
-        let mark = |at, sign| Note { at: Duration::from_millis(at), sign, once: true };
+        let note = |at, symbol| Note { at: Duration::from_millis(at), symbol, once: false };
+        let mark = |at, symbol| Note { at: Duration::from_millis(at), symbol, once: true };
         let first = vec![note(0, LEADS), mark(1000, DEAD), note(1000, NOTHING)];
         // 10 ms are less than a column.
         let second = vec![note(20, NOT), note(2500, LEADS), note(2510, NOT)];

@@ -7,14 +7,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::verdict::{broken, too_slow};
 
-/// As in [`RequestLog`].
+/// The names of a get and of a watch.
 pub(crate) const GET_OR_WATCH: [&str; 2] = ["Range", "Watch"];
 
 /// A wait that is shorter is not a pause between two requests.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The requests that a client has sent, with their names in etcd's API: a get is `Range`, and then
-/// there are `Put`, `Watch` and so on. What goes over an open stream is not a request of its own.
+/// there are `Put`, `Watch` and so on. A message on an open stream is not a request of its own.
 #[derive(Clone, Default)]
 pub struct RequestLog(Arc<Mutex<Log>>);
 
@@ -89,14 +89,14 @@ impl RequestLog {
         }
     }
 
-    /// Checks for 5.5 s that nobody gets or begins to watch while nothing changes. Returns *broken* if somebody
-    /// does.
+    /// Checks for 5.5 s, while nothing changes, that the client sends no get and begins no watch.
+    /// Returns *broken* if it does.
     pub async fn check_quiet(&self) -> Result<()> {
         self.check_unasked(Duration::from_millis(5500)).await
     }
 
-    /// Checks for 1.5 s that nothing at all comes through this link while nothing changes, not even on a
-    /// stream. Returns *broken* if something does.
+    /// Checks for 1.5 s, while nothing changes, that the client sends nothing at all through this
+    /// link, not even on a stream. Returns *broken* if it does.
     pub async fn check_silent(&self, link: &Proxy) -> Result<()> {
         link.pause_requests();
         self.check_unasked(Duration::from_millis(1500)).await?;
@@ -129,8 +129,8 @@ impl RequestLog {
         Ok(())
     }
 
-    /// Checks for 0.5 s, while the server is away, that nobody asks without a pause. Returns *broken*
-    /// if somebody does.
+    /// Checks for 0.5 s, while the server is away, that the client pauses between its requests.
+    /// Returns *broken* if it doesn't.
     pub async fn check_pauses_without_server(&self) -> Result<()> {
         const AWAY: Duration = Duration::from_millis(500);
         /// More requests in a row than any answer needs.

@@ -24,13 +24,13 @@ const LIMIT: Duration = Duration::from_secs(28);
 /// An experiment that still went on to something new this long before its limit is not *broken*.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
 
-/// What an answer returns. The answers have different types of futures, and an experiment tries them
-/// all.
+/// What an answer returns. The answers have different types of futures, and an experiment tries
+/// them all.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
-/// Tries the answer in `yours.rs`, and prints the picture and the verdict. With the argument `hint`, the
-/// program prints a hint instead. `yours` is the text of `yours.rs`. Returns the exit status: 0 for
-/// *held* and for a hint, 1 for *broken*, and 2 for no verdict.
+/// Tries the answer in `yours.rs`, and prints the picture and the verdict. With the argument
+/// `hint`, the program prints a hint instead. `yours` is the text of `yours.rs`. Returns the exit
+/// status: 0 for *held* and for a hint, 1 for *broken*, and 2 for no verdict.
 pub fn run<F>(name: &str, yours: &str, experiment: impl FnOnce(Scene) -> F) -> ExitCode
 where
     F: Future<Output = Result<Verdict>> + 'static,
@@ -38,7 +38,8 @@ where
     status(run_argument(name, yours, experiment))
 }
 
-/// Tries another answer in the same way, but reports it neither to the class nor to `cargo progress`.
+/// Tries another answer in the same way, but reports it neither to the class nor to `cargo
+/// progress`.
 pub fn try_answer<F>(experiment: impl FnOnce(Scene) -> F) -> ExitCode
 where
     F: Future<Output = Result<Verdict>> + 'static,
@@ -136,7 +137,7 @@ async fn judge(experiment: impl Future<Output = Result<Verdict>> + 'static) -> R
         Ok(held) => return Ok(held),
         Err(error) => match error.downcast() {
             Ok(TooSlow(verdict)) => (verdict, true),
-            Err(error) => (error.downcast()?, false), // any error but *broken* is no verdict
+            Err(error) => (error.downcast()?, false), // any other error means no verdict
         },
     };
     excuse(verdict, was_too_slow)
@@ -152,8 +153,8 @@ fn excuse(verdict: Verdict, was_too_slow: bool) -> Result<Verdict> {
     }
 }
 
-/// Ends the program with a verdict. It is called on another thread, because the answer blocks the main
-/// thread.
+/// Ends the program with a verdict. It is called on another thread, because the answer blocks the
+/// main thread.
 fn end_blocked(time: Duration) {
     let what = format!("for {time:?} it has let nothing else run");
     let hint = "a loop that never awaits, or a pause that stops the thread: std::thread::sleep";

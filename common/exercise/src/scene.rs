@@ -13,15 +13,15 @@ use crate::verdict::Verdict;
 /// Where an experiment draws what happens.
 #[derive(Clone, Default)]
 pub struct Scene {
-    /// The picture that is shown before the verdict, if anything has been noted.
+    /// The picture that comes before the verdict, if it shows anything.
     pub timeline: Timeline,
-    /// The picture that is shown before *broken*, if any.
+    /// The picture that comes before *broken*.
     steps: Rc<RefCell<Steps>>,
 }
 
 impl Scene {
-    /// Shows what came after what, if the verdict is *broken*. A later call replaces it, as when a round
-    /// is played again.
+    /// Shows these steps if the verdict is *broken*. A later call replaces them, for instance when
+    /// a round is played again.
     pub fn show(&self, steps: Steps) {
         self.steps.replace(steps);
     }
@@ -39,30 +39,30 @@ impl Scene {
 ///
 /// # Errors
 ///
-/// None that a running server causes: nothing is sent yet.
+/// None if the server's address is right, because nothing is sent yet.
 pub async fn connect_to(server: SocketAddr) -> Result<Client> {
     common::connect_to([server.to_string()]).await
 }
 
-/// Runs a function that blocks, such as `Server::start`, while the tasks go on.
+/// Runs a function that blocks, such as `Server::start`, while other tasks go on.
 ///
 /// # Errors
 ///
-/// Those of `work`, or `work` has panicked.
+/// `work` returns an error or panics.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await?
 }
 
-/// Asks every 50 ms, until `is_so` returns `true`. Returns `false` if that takes longer than
+/// Checks a condition every 50 ms until it is true. Returns `false` if that takes longer than
 /// `limit`.
 pub async fn becomes(
     limit: Duration,
-    mut is_so: impl AsyncFnMut() -> Result<bool>,
+    mut condition: impl AsyncFnMut() -> Result<bool>,
 ) -> Result<bool> {
     let deadline = Instant::now() + limit;
-    while !is_so().await? {
+    while !condition().await? {
         if Instant::now() > deadline {
             return Ok(false);
         }

@@ -8,27 +8,27 @@ use crate::network::{Network, PausedRequest, PausedResponse};
 use crate::request_log::GET_OR_WATCH;
 use crate::verdict::too_slow;
 
-/// How long an answer may wait for what is lost: 5 s.
+/// How long an answer may wait for a response that was lost.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What becomes of one request of a client.
+/// What happens to one request of a client.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Fault {
-    /// Nothing is lost, but others act while its response is on the way.
+    /// Nothing is lost, but others act while the response is on its way.
     Overtaken,
-    /// It never arrives.
+    /// The request never arrives.
     RequestLost,
-    /// Its response never arrives.
+    /// The response never arrives, although etcd has carried out the request.
     ResponseLost,
-    /// Its response is lost with the connection, and the client learns that at once.
+    /// The response is lost together with the connection, so the client notices at once.
     ConnectionLost,
-    /// It arrives after the client's next one.
+    /// The request arrives after the client's next one.
     Late,
 }
 
 /// The outcome of [`Network::play`]. It keeps the lost request or response until it is dropped.
 pub struct Played<T> {
-    /// What the client says.
+    /// What the client returned.
     pub said: T,
     /// Whether the client sent the request that the fault was meant for.
     pub is_staged: bool,
@@ -52,11 +52,11 @@ impl<T> Played<T> {
 }
 
 impl Network {
-    /// Runs a client, with a fault at its request of this number, counted from 1, and then lets
-    /// others act. The network is open then.
+    /// Runs a client, with a fault at its `nth` request, counted from 1. Then `others` act, and the
+    /// network is opened.
     ///
-    /// A client that waits for more than 5 s for what is lost is *broken*. `client` must own its
-    /// `Client`.
+    /// A client that waits more than 5 s for a lost response is *broken*. `client` must own its
+    /// `Client`, so that the network notices when it is done.
     pub async fn play<T>(
         &mut self,
         fault: Fault,
@@ -73,8 +73,8 @@ impl Network {
         }
     }
 
-    /// As [`play`](Network::play), with another limit. The caller judges a client that takes longer:
-    /// it has said `None`.
+    /// Runs a client as [`play`](Network::play) does, with another limit. If the client takes
+    /// longer, `said` is `None`, and the caller judges that.
     pub async fn play_for<T>(
         &mut self,
         limit: Duration,
@@ -95,7 +95,7 @@ impl Network {
             if fault == Fault::Late
                 && let Some(request) = request.take()
             {
-                // A client that has given up sends none, and may keep its connection.
+                // A client that has given up sends no other request, but may keep its connection.
                 let next = timeout(LIMIT, self.response(1)).await;
                 request.arrive_late().await?;
                 drop(next);
@@ -118,9 +118,9 @@ impl Network {
         Ok(Played { said: said.ok(), is_staged, request, _response })
     }
 
-    /// Runs a client. While each response is on its way, others act, who get its number, counted
-    /// from 1. Returns what the client says, and how many responses it got. `client` must own its
-    /// `Client`.
+    /// Runs a client. While each response is on its way, `others` act, and get its number, counted
+    /// from 1. Returns what the client returned, and how many responses it got. `client` must own
+    /// its `Client`, so that the network notices when it is done.
     pub async fn overtake_each<T>(
         &mut self,
         client: impl Future<Output = Result<T>>,
@@ -138,9 +138,9 @@ impl Network {
         Ok((said, responses))
     }
 
-    /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the network. The
-    /// client may send fewer, until the [`REQUEST_TIMEOUT`]. Returns *broken* if it waits for the
-    /// response for more than 5 s.
+    /// Loses the client's `nth` get or watch from now on, counted from 1, and opens the network.
+    /// Waits no longer than [`REQUEST_TIMEOUT`] for that request. Returns *broken* if the client
+    /// waits more than 5 s for the response.
     pub async fn lose(&mut self, nth: usize) -> Result<()> {
         let get_or_watch = async {
             for _ in 1..nth {
@@ -158,7 +158,7 @@ impl Network {
     }
 }
 
-/// Returns the verdict on an answer that waits too long for what is lost.
-pub fn still_waits<T>(limit: Duration, look: &'static str) -> Result<T> {
-    too_slow(format!("what the network has lost is still waited for after {limit:?}"), look)
+/// Returns the verdict on an answer that waits too long for a response that was lost.
+pub fn still_waits<T>(limit: Duration, hint: &'static str) -> Result<T> {
+    too_slow(format!("what the network has lost is still waited for after {limit:?}"), hint)
 }

@@ -59,15 +59,15 @@ pub fn held(what: impl Into<String>) -> Result<Verdict> {
     Ok(Verdict::Held(what.into()))
 }
 
-/// Returns the verdict *broken* with a hint, which must not give away the solution. It is an `Err`, so
-/// that `?` ends the experiment with it. `what` must be evidence that a slow machine can't produce with
-/// a right answer.
+/// Returns the verdict *broken* with a hint, which must not give away the solution. It is an `Err`,
+/// so that `?` ends the experiment with it. `what` must be evidence that a slow machine can't
+/// produce with a right answer.
 pub fn broken<T>(what: impl Into<String>, hint: &'static str) -> Result<T> {
     Err(Verdict::Broken { what: what.into(), hint }.into())
 }
 
-/// Returns the verdict *broken* for an answer that was late, or that may have acted on a late response.
-/// If the machine was slow a moment ago, the experiment ends without a verdict instead.
+/// Returns the verdict *broken* for an answer that was late, or that may have acted on a late
+/// response. If the machine was slow a moment ago, the experiment ends without a verdict instead.
 pub fn too_slow<T>(what: impl Into<String>, hint: &'static str) -> Result<T> {
     Err(TooSlow(Verdict::Broken { what: what.into(), hint }).into())
 }
@@ -84,8 +84,8 @@ impl Display for TooSlow {
 
 impl std::error::Error for TooSlow {}
 
-/// Returns the verdict on an answer that returned an error: on a slow machine, that may be the error
-/// of a request without a response.
+/// Returns the verdict on an answer that returned an error: on a slow machine, that may be the
+/// error of a request without a response.
 pub fn returned_error<T>(error: Error) -> Result<T> {
     too_slow(
         format!("it has given up: {error:#}"),
@@ -93,15 +93,15 @@ pub fn returned_error<T>(error: Error) -> Result<T> {
     )
 }
 
-/// Plays one round of an experiment. Plays it again if it was broken and took so long that a request of
-/// the answer may have got no response in time. On a busy machine that happens, but not three times in
-/// a row. `play` gets the number of the attempt.
+/// Plays one round of an experiment. Plays it again if it was broken and took so long that a
+/// request of the answer may have got no response in time. On a busy machine that happens, but not
+/// three times in a row. `play` gets the number of the attempt.
 pub async fn retry_if_slow<T>(play: impl AsyncFnMut(usize) -> Result<T>) -> Result<T> {
     retry(play, false).await
 }
 
-/// Plays one round of an experiment that counts the requests of an answer. Plays it again if it took so
-/// long that the answer may have sent one of them again, even if it has held.
+/// Plays one round of an experiment that counts the requests of an answer. Plays it again if it
+/// took so long that the answer may have sent one of them again, even if it has held.
 pub async fn retry_if_slow_or_counted<T>(play: impl AsyncFnMut(usize) -> Result<T>) -> Result<T> {
     retry(play, true).await
 }
@@ -118,8 +118,8 @@ async fn retry<T>(mut play: impl AsyncFnMut(usize) -> Result<T>, even_if_held: b
     play(2).await
 }
 
-/// Checks that an answer that must never return still runs. If it has ended, returns the verdict on its
-/// error. If it has ended without an error, that is *broken*, with this text and hint.
+/// Checks that an answer that must never return still runs. If it has ended, returns the verdict on
+/// its error. If it has ended without an error, that is *broken*, with this text and hint.
 pub async fn check_running(
     task: &mut JoinHandle<Result<()>>,
     what: &str,
@@ -152,8 +152,8 @@ impl Stages {
     }
 }
 
-/// Measures how long something is wrong. It stops while the machine keeps the experiment waiting, so a
-/// slow machine can't make the time longer.
+/// Measures how long something is wrong. It stops while the machine keeps the experiment waiting,
+/// so a slow machine can't make the time longer.
 #[derive(Default)]
 pub struct Stopwatch {
     since: Option<FairClock>,

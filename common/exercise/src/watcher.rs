@@ -15,19 +15,19 @@ use crate::say;
 use crate::stage::Fault;
 use crate::verdict::check_running;
 
-/// How long a change may take until the program shows it: 3 s. An event from the past takes a tenth
-/// of a second.
+/// How long it may take until the program shows a change. etcd sends an event from the past within
+/// a tenth of a second.
 pub const SHOW_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long something older may take to follow what is new.
+/// How long to wait for an older state that comes after the newest one by mistake.
 const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 
-/// What disturbs a program that begins again because the history was compacted: a fault at its
-/// first or second request, or nothing.
+/// The faults that meet a program which begins again because the history was compacted: one at its
+/// first or second request, or none.
 pub const FAULTS_AT_RETURN: [Option<(Fault, usize)>; 4] =
     [Some((Fault::Overtaken, 1)), Some((Fault::Overtaken, 2)), Some((Fault::RequestLost, 2)), None];
 
-/// A program that watches for ever, what is between it and its etcd, and all that it has shown.
+/// A program that watches and never returns, its network, and everything that it has shown.
 pub struct Watcher<T> {
     pub link: Proxy,
     pub network: Network,
@@ -38,8 +38,8 @@ pub struct Watcher<T> {
 }
 
 impl<T: Clone + 'static> Watcher<T> {
-    /// Starts a program. It gets a client, whose requests are paused, and the function that shows
-    /// something.
+    /// Starts a program. It gets a client whose requests are paused, the log of its requests, and a
+    /// function to show a state.
     pub async fn start<F: Future<Output = Result<()>> + 'static>(
         server: Server,
         program: impl FnOnce(Client, RequestLog, Box<dyn Fn(T)>) -> F,
@@ -52,25 +52,25 @@ impl<T: Clone + 'static> Watcher<T> {
         Ok(Watcher { link, network, sent, server, task, shown })
     }
 
-    /// Waits until the program has shown this last. Returns `false` if that takes more than
-    /// [`SHOW_LIMIT`].
+    /// Waits until the last state that the program has shown is this one. Returns `false` if that
+    /// takes longer than [`SHOW_LIMIT`].
     pub async fn shows(&mut self, is_this: impl Fn(&T) -> bool) -> bool {
         let is_last = |shown: &Vec<T>| shown.last().is_some_and(&is_this);
         timeout(SHOW_LIMIT, self.shown.wait_for(is_last)).await.is_ok_and(|seen| seen.is_ok())
     }
 
-    /// Returns all that the program has shown, with what it shows in the next 0.3 s.
+    /// Waits for 0.3 s. Returns every state that the program has shown by then.
     pub async fn shown(&self) -> Vec<T> {
         sleep(WAIT_FOR_OLDER).await;
         self.shown.borrow().clone()
     }
 
-    /// Returns *broken* if the program has come to an end.
+    /// Returns *broken* if the program has ended.
     pub async fn check_running(&mut self) -> Result<()> {
         check_running(&mut self.task, "it has come to an end", "what ends your loops").await
     }
 
-    /// Restarts the server, and pauses the requests. Returns *broken* if the program does not pause
+    /// Restarts the server, and pauses the requests. Returns *broken* if the program doesn't pause
     /// between two requests while the server is away.
     pub async fn restart(mut self, etcd: &mut Etcd) -> Result<Watcher<T>> {
         self.server.kill()?;
@@ -80,14 +80,14 @@ impl<T: Clone + 'static> Watcher<T> {
         Ok(self)
     }
 
-    /// Loses the connection, and pauses the requests with which the program comes back.
+    /// Loses the connection, and pauses the requests that the program sends next.
     pub fn disconnect(&mut self) {
         self.network.pause();
         self.link.disconnect();
     }
 
-    /// Lets the program come back with this fault at one of its requests, if it sends so many.
-    /// `change` says what it has changed.
+    /// Lets the program come back, with a fault at its `nth` request if it sends that many.
+    /// `change` changes something and describes it.
     pub async fn come_back(
         &mut self,
         fault: Option<(Fault, usize)>,
