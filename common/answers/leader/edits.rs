@@ -39,19 +39,19 @@ edits::edits! {
     // Drops the guard at once, which unlocks, so the next candidate leads at the same time.
     wrong_drops_guard: { let _guard = } => { let _ = };
     // Looks once a second, so it may say that it leads for a second after the loss.
-    wrong_checks_1s: { session.lost().await; } => {
+    wrong_polls_seldom: { session.lost().await; } => {
             while session.is_alive() {
                 sleep(Duration::from_secs(1)).await;
             }
         };
     // Looks every 0.9 s, so it may be in time by luck.
-    wrong_checks_900ms: { session.lost().await; } => {
+    wrong_polls: { session.lost().await; } => {
             while session.is_alive() {
                 sleep(Duration::from_millis(900)).await;
             }
         };
     // Looks every 0.5 s, which is in time by luck even more often.
-    wrong_checks_500ms: { session.lost().await; } => {
+    wrong_polls_often: { session.lost().await; } => {
             while session.is_alive() {
                 sleep(Duration::from_millis(500)).await;
             }
