@@ -37,7 +37,7 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_value_less: "broken: a writer that was not paused returned false, although it had the lock",
         wrong_looks_again: "broken: the write was late, and add added 2",
         wrong_adds_again: "broken: the response was lost, and add added 2",
-        wrong_no_limit: "broken: what the network has lost is still waited for after 3s",
+        wrong_no_limit: "broken: after 3s, it still waits for a response that was lost",
         wrong_repeats: "broken: the response was lost: add returned false, but it had added",
         wrong_returns_true: "broken: the first writer returned true, but it had not added",
         wrong_text: "broken: a writer with a token of two digits returned false, although it had the lock",

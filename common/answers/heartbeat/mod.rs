@@ -30,10 +30,10 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_any_error:
             "broken: the entry was put again while its lease lived, although the server was back in time",
         wrong_before_put: put,
-        wrong_blocks_thread: "broken: for 1.5s it has let nothing else run",
-        wrong_ends_after_wait: "broken: it has given up: etcd was away for too long",
-        wrong_ends_on_error: "broken: it has given up: a renewal failed",
-        wrong_ends_without_lease: "broken: it has given up: grant failed: no response within 1s (the request may still \
+        wrong_blocks_thread: "broken: it blocked the thread for 1.5s",
+        wrong_ends_after_wait: "broken: it returned an error: etcd was away for too long",
+        wrong_ends_on_error: "broken: it returned an error: a renewal failed",
+        wrong_ends_without_lease: "broken: it returned an error: grant failed: no response within 1s (the request may still \
                  have been carried out)",
         wrong_extra_response: "broken: it has asked for a renewal, but it does not say that it is registered",
         wrong_ignores_put: put,

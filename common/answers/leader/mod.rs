@@ -37,13 +37,13 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_busy: busy,
         wrong_polls_often: late,
         wrong_before_lock: two,
-        wrong_blocks_thread: "broken: for 1.5s it has let nothing else run",
+        wrong_blocks_thread: "broken: it blocked the thread for 1.5s",
         wrong_busy_sessions: busy,
         wrong_polls_seldom: late,
         wrong_polls: late,
         wrong_closes_first: two,
         wrong_drops_guard: two,
-        wrong_ends_on_error: "broken: it has given up: cannot open a session: no response within 1s (the request \
+        wrong_ends_on_error: "broken: it returned an error: cannot open a session: no response within 1s (the request \
                  may still have been carried out)",
         wrong_extra_response: "broken: with one candidate, there was no new leader for 6s",
         wrong_fixed_term: "broken: the second stopped leading, although nothing had happened",

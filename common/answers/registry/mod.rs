@@ -14,7 +14,7 @@ pub(crate) fn answers() -> Vec<Answer> {
     let held = "held: 3 services ended, and only their entries disappeared";
     let later = "broken: a later run had replaced the entry, but update changed it";
     let missing = "broken: 3 entries of running services were missing for a moment";
-    let limit = "broken: what the network has lost is still waited for after 5s";
+    let limit = "broken: after 5s, it still waits for a response that was lost";
     let left = "broken: a service started again, but its entry is on the lease of its earlier run";
     let expired = "broken: update returned Ok, but its lease had expired";
     answers! {

@@ -34,7 +34,7 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_applies_older: older("v3", "v2"),
         wrong_asks_progress: "broken: it sends something on its stream, while nothing changes",
         wrong_compares_text: missed("v10", "v9"),
-        wrong_dead_stream: "broken: for 1.5s it has let nothing else run",
+        wrong_dead_stream: "broken: it blocked the thread for 1.5s",
         wrong_drops_responses: missed("v3", "v1"),
         wrong_first_event: missed("v3", "v2"),
         wrong_from_created: missed("v8", "v6"),
@@ -43,15 +43,15 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_key_revision: gets,
         wrong_list_then_now: missed("v20", "v19"),
         wrong_long_limit: watches,
-        wrong_never_retries: "broken: it has given up: connection lost (the request may still have been carried \
+        wrong_never_retries: "broken: it returned an error: connection lost (the request may still have been carried \
                  out)",
-        wrong_no_limit: "broken: what the network has lost is still waited for after 5s",
+        wrong_no_limit: "broken: after 5s, it still waits for a response that was lost",
         wrong_no_pause: "broken: the server was away for 500ms, and it sent more than 50 requests",
         wrong_plus_two: missed("v20", "v19"),
         wrong_polls: gets,
         wrong_prefix: "broken: follow applied \"other\", which is the value of another key",
         wrong_replays_past: older("v6", "v5"),
-        wrong_retries_stream: "broken: it has given up: watch failed: no response within 1s (the request may still have \
+        wrong_retries_stream: "broken: it returned an error: watch failed: no response within 1s (the request may still have \
                  been carried out)",
         wrong_same_as_event: twice("v4"),
         wrong_same_as_get: twice("v1"),

@@ -30,7 +30,7 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_no_pause: "broken: the server was away for 500ms, and it sent more than 50 requests",
         wrong_delete_as_put: "broken: carla has \"\" on the board, but nobody put that",
         wrong_empty_first: missing,
-        wrong_no_retry: "broken: it has given up: connection lost (the request may still have been \
+        wrong_no_retry: "broken: it returned an error: connection lost (the request may still have been \
                  carried out)",
         wrong_first_event: "broken: a change was missed: 3s later ben has 9, but the board says 5",
         wrong_error_is_empty: missing,
@@ -41,9 +41,9 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_merge: "broken: finn has gone, but is still on the board 3s later",
         wrong_newest_key: quiet,
         wrong_now: gap,
-        wrong_no_limit: "broken: what the network has lost is still waited for after 5s",
+        wrong_no_limit: "broken: after 5s, it still waits for a response that was lost",
         wrong_poll: quiet,
-        wrong_request_ends: "broken: it has given up: get failed: no response within 1s (the request may still have \
+        wrong_request_ends: "broken: it returned an error: get failed: no response within 1s (the request may still have \
                  been carried out)",
         wrong_resume: gap,
         wrong_relists: quiet,

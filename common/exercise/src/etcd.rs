@@ -7,7 +7,7 @@ use etcd_client::{
 };
 use etcd_server::Server;
 
-use crate::machine::watch_etcd;
+use crate::machine::{forget_probe, watch_etcd};
 use crate::scene::{blocking, connect_to};
 use crate::verdict::broken;
 
@@ -47,7 +47,10 @@ impl Etcd {
     /// Restarts the server, and connects to it again. The first request of the old client could use
     /// the lost connection.
     pub async fn restart(&mut self, mut server: Server) -> Result<Server> {
+        // etcd accepts connections long before it responds.
+        forget_probe();
         let server = blocking(move || server.restart().map(|()| server)).await?;
+        forget_probe();
         *self = Etcd::of(&server).await?;
         Ok(server)
     }

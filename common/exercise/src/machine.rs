@@ -182,6 +182,11 @@ fn queued() -> Duration {
     Duration::from_nanos(waited.unwrap_or(0))
 }
 
+/// Ignores how late etcd's next response is, because the experiment restarts etcd.
+pub(crate) fn forget_probe() {
+    machine().probe = None;
+}
+
 /// Measures how fast etcd responds, in a thread of its own, because an answer may block the main
 /// thread.
 pub(crate) fn watch_etcd(server: SocketAddr) {
@@ -195,7 +200,7 @@ fn probe(server: SocketAddr) -> Result<()> {
         let mut was_up = false;
         loop {
             let since = Instant::now();
-            // Does not count while the experiment restarts etcd.
+            // After an error the experiment may be restarting etcd.
             machine().probe = was_up.then_some(since);
             // A read changes nothing, but it waits for the disk behind every write.
             was_up = within(NO_LIMIT, client.get("probe", None)).await.is_ok();

@@ -120,8 +120,8 @@ async fn judge(experiment: impl Future<Output = Result<Verdict>> + 'static) -> R
                 "the experiment still went on after {LIMIT:?}: this machine or your code is slow"
             );
             too_slow(
-                format!("it has not come to an end within {LIMIT:?}"),
-                "what may wait for too long: a request without a limit, a loop without a way out, a pause",
+                format!("it did not end within {LIMIT:?}"),
+                "what may take too long: a request without a limit, a loop without a way out, a pause",
             )
         }
     };
@@ -156,7 +156,7 @@ fn excuse(verdict: Verdict, was_too_slow: bool) -> Result<Verdict> {
 /// Ends the program with a verdict. It is called on another thread, because the answer blocks the
 /// main thread.
 fn end_blocked(time: Duration) {
-    let what = format!("for {time:?} it has let nothing else run");
+    let what = format!("it blocked the thread for {time:?}");
     let hint = "a loop that never awaits, or a pause that stops the thread: std::thread::sleep";
     let code = match excuse(Verdict::Broken { what, hint }, true) {
         Ok(verdict) => {

@@ -160,5 +160,5 @@ impl Network {
 
 /// Returns the verdict on an answer that waits too long for a response that was lost.
 pub fn still_waits<T>(limit: Duration, hint: &'static str) -> Result<T> {
-    too_slow(format!("what the network has lost is still waited for after {limit:?}"), hint)
+    too_slow(format!("after {limit:?}, it still waits for a response that was lost"), hint)
 }

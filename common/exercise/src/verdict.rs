@@ -88,7 +88,7 @@ impl std::error::Error for TooSlow {}
 /// error of a request without a response.
 pub fn returned_error<T>(error: Error) -> Result<T> {
     too_slow(
-        format!("it has given up: {error:#}"),
+        format!("it returned an error: {error:#}"),
         "which line has returned this error, and whether to try again would help",
     )
 }

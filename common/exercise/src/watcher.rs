@@ -67,7 +67,7 @@ impl<T: Clone + 'static> Watcher<T> {
 
     /// Returns *broken* if the program has ended.
     pub async fn check_running(&mut self) -> Result<()> {
-        check_running(&mut self.task, "it has come to an end", "what ends your loops").await
+        check_running(&mut self.task, "it has ended", "what ends your loops").await
     }
 
     /// Restarts the server, and pauses the requests. Returns *broken* if the program doesn't pause

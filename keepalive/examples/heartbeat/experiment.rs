@@ -248,7 +248,7 @@ impl Service {
         let deadline = Instant::now() + self.patience;
         loop {
             self.look().await?;
-            check_running(&mut self.task, "it has come to an end", "what ends your loops").await?;
+            check_running(&mut self.task, "it has ended", "what ends your loops").await?;
             let wrong = self.says.get() && self.entry.is_none();
             if let Some(time) = self.wrong.too_long(wrong, self.tolerance, WRONG_LIMIT) {
                 let time =
