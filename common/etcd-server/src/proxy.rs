@@ -144,15 +144,22 @@ impl Network {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn refuses(&self) -> bool {
+        self.generations().last().is_some_and(|generation| generation.refuses)
+    }
+
     fn connect(self: &Arc<Self>, client: TcpStream, server: SocketAddr) -> Result<()> {
-        if self.generations().last().is_some_and(|generation| generation.refuses) {
-            return Ok(()); // this drops the client's end
+        if self.refuses() {
+            return Ok(()); // this drops the connection
         }
         let server = TcpStream::connect(server)?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let mut generations = self.generations();
         let own = generations.len() - 1;
+        if generations[own].refuses {
+            return Ok(()); // since a moment ago
+        }
         generations[own].clients.push(client.try_clone()?);
         for (way, from, to) in
             [(REQUESTS, client.try_clone()?, server.try_clone()?), (RESPONSES, server, client)]
