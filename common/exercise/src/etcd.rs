@@ -7,7 +7,7 @@ use etcd_client::{
 };
 use etcd_server::Server;
 
-use crate::machine::{forget_probe, watch_etcd};
+use crate::machine::{restarts_etcd, watch_etcd};
 use crate::scene::{blocking, connect_to};
 use crate::verdict::broken;
 
@@ -48,9 +48,9 @@ impl Etcd {
     /// the lost connection.
     pub async fn restart(&mut self, mut server: Server) -> Result<Server> {
         // etcd accepts connections long before it responds.
-        forget_probe();
+        restarts_etcd(true);
         let server = blocking(move || server.restart().map(|()| server)).await?;
-        forget_probe();
+        restarts_etcd(false);
         *self = Etcd::of(&server).await?;
         Ok(server)
     }

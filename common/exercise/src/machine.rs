@@ -41,6 +41,7 @@ static MACHINE: Mutex<Machine> = Mutex::new(Machine {
     standstill: Duration::ZERO,
     slow: None,
     probe: None,
+    restarts: false,
 });
 
 /// What is known about the machine.
@@ -57,6 +58,8 @@ struct Machine {
     slow: Option<(Instant, Duration)>,
     /// When the request was sent to which etcd has not yet responded.
     probe: Option<Instant>,
+    /// Whether the experiment is restarting etcd.
+    restarts: bool,
 }
 
 fn machine() -> MutexGuard<'static, Machine> {
@@ -182,9 +185,11 @@ fn queued() -> Duration {
     Duration::from_nanos(waited.unwrap_or(0))
 }
 
-/// Ignores how late etcd's next response is, because the experiment restarts etcd.
-pub(crate) fn forget_probe() {
-    machine().probe = None;
+/// Notes whether the experiment is restarting etcd. Until it has done so, no response is late.
+pub(crate) fn restarts_etcd(restarts: bool) {
+    let mut machine = machine();
+    machine.restarts = restarts;
+    machine.probe = None;
 }
 
 /// Measures how fast etcd responds, in a thread of its own, because an answer may block the main
@@ -194,20 +199,29 @@ pub(crate) fn watch_etcd(server: SocketAddr) {
     ONCE.call_once(|| drop(thread::spawn(move || probe(server))));
 }
 
+fn begin_probe(counts: bool, now: Instant) {
+    let mut machine = machine();
+    machine.probe = (counts && !machine.restarts).then_some(now);
+}
+
+fn end_probe(counts: bool) {
+    let mut machine = machine();
+    if let (Some(sent), true) = (machine.probe.take(), counts && !machine.restarts) {
+        machine.note_delay(sent.elapsed());
+    }
+}
+
 fn probe(server: SocketAddr) -> Result<()> {
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let mut client = connect_to(server).await?;
         let mut was_up = false;
         loop {
             let since = Instant::now();
-            // After an error the experiment may be restarting etcd.
-            machine().probe = was_up.then_some(since);
+            // After an error the experiment may be about to restart etcd.
+            begin_probe(was_up, since);
             // A read changes nothing, but it waits for the disk behind every write.
             was_up = within(NO_LIMIT, client.get("probe", None)).await.is_ok();
-            let counts = machine().probe.take().is_some() && was_up;
-            if counts {
-                machine().note_delay(since.elapsed());
-            }
+            end_probe(was_up);
             sleep(PROBE_INTERVAL).await;
         }
     })

@@ -261,7 +261,7 @@ impl Candidates {
             }
         }
         for one in &mut self.alive {
-            let what = format!("the {} has come to an end", one.name);
+            let what = format!("the {} has ended", one.name);
             check_running(&mut one.task, &what, "what ends your code").await?;
             one.check_overdue(one.leads)?;
         }
