@@ -79,9 +79,15 @@ impl Machine {
     }
 }
 
-/// Returns what the machine did if that may be why an answer was *broken*. A short delay excuses
+/// Why the machine may be the reason for a *broken* verdict.
+pub(crate) enum Excuse {
+    Standstill(Duration),
+    Delay(Duration),
+}
+
+/// Returns what the machine did that may be the reason for a *broken* verdict. A short delay excuses
 /// only an answer that was too slow.
-pub(crate) fn excuse(was_too_slow: bool) -> Option<String> {
+pub(crate) fn excuse(was_too_slow: bool) -> Option<Excuse> {
     let rounded = |time: Duration| Duration::from_millis(time.as_millis() as u64 / 10 * 10);
     let mut machine = machine();
     let late = machine.late_now();
@@ -91,10 +97,10 @@ pub(crate) fn excuse(was_too_slow: bool) -> Option<String> {
     }
     let standstill = machine.standstill.max(late);
     if standstill >= STANDSTILL_LIMIT {
-        return Some(format!("stood still for {:?}", rounded(standstill)));
+        return Some(Excuse::Standstill(rounded(standstill)));
     }
     let (end, delay) = machine.slow.filter(|_| was_too_slow)?;
-    (end.elapsed() < RECENT).then(|| format!("was slow (a delay of {:?})", rounded(delay)))
+    (end.elapsed() < RECENT).then(|| Excuse::Delay(rounded(delay)))
 }
 
 /// Notes that the experiment goes on to something new.

@@ -10,7 +10,7 @@ use tokio::task::{JoinError, LocalSet};
 use tokio::time::timeout;
 
 use crate::course::{Exercise, root};
-use crate::machine;
+use crate::machine::{self, Excuse};
 use crate::progress;
 use crate::report::Report;
 use crate::say;
@@ -145,11 +145,17 @@ async fn judge(experiment: impl Future<Output = Result<Verdict>> + 'static) -> R
 
 /// Returns a *broken* verdict, or no verdict if the machine may be to blame.
 fn excuse(verdict: Verdict, was_too_slow: bool) -> Result<Verdict> {
-    match (machine::excuse(was_too_slow), &verdict) {
-        (Some(excuse), Verdict::Broken { what, .. }) => {
-            bail!("this machine {excuse}, so this does not count: {what}; try again")
+    let Verdict::Broken { what, .. } = &verdict else { return Ok(verdict) };
+    match machine::excuse(was_too_slow) {
+        None => Ok(verdict),
+        Some(Excuse::Standstill(time)) => {
+            bail!(
+                "this machine stood still for {time:?}, so this does not count: {what}; try again"
+            )
         }
-        _ => Ok(verdict),
+        Some(Excuse::Delay(time)) => {
+            bail!("this machine was slow (by {time:?}), so this does not count: {what}; try again")
+        }
     }
 }
 
