@@ -85,8 +85,8 @@ pub(crate) enum Excuse {
     Delay(Duration),
 }
 
-/// Returns what the machine did that may be the reason for a *broken* verdict. A short delay excuses
-/// only an answer that was too slow.
+/// Returns what the machine did that may be the reason for a *broken* verdict. A short delay
+/// excuses only an answer that was too slow.
 pub(crate) fn excuse(was_too_slow: bool) -> Option<Excuse> {
     let rounded = |time: Duration| Duration::from_millis(time.as_millis() as u64 / 10 * 10);
     let mut machine = machine();

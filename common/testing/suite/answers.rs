@@ -98,9 +98,9 @@ fn every_answer_gets_its_verdict(exercise: &str) -> Result<()> {
 /// How often an answer is tried alone, at most, until it gets a verdict.
 const ALONE: usize = 3;
 
-/// Where many answers run at the same time, a wrong one may be too slow to do harm, and any of them may
-/// get no verdict. So an answer is tried again alone. There only *no verdict* is excused, and not more
-/// than twice. No right answer may be *broken* anywhere.
+/// Where many answers run at the same time, a wrong one may be too slow to do harm, and any of them
+/// may get no verdict. So an answer is tried again alone. There only *no verdict* is excused, and
+/// not more than twice. No right answer may be *broken* anywhere.
 fn expect_verdict(exercise: &str, answer: &Answer) -> Result<()> {
     let mut seen = run(exercise, answer, Places::one())?;
     for _ in 0..ALONE {

@@ -295,7 +295,8 @@ fn a_machine_is_ready_or_something_is_missing() -> Result<()> {
     let (status, shown) = ready(&server.endpoint())?;
     ensure!(status == Some(0) && shown.ends_with("\nready\n"), "{shown}");
     let (status, shown) = ready("127.0.0.1:1")?;
-    let missing = "\nmissing  cannot reach etcd at 127.0.0.1:1: connection refused; check ETCDCTL_ENDPOINTS";
+    let missing =
+        "\nmissing  cannot reach etcd at 127.0.0.1:1: connection refused; check ETCDCTL_ENDPOINTS";
     ensure!(status == Some(1) && shown.contains(missing), "{shown}");
     ensure!(shown.ends_with("\nnot ready\n"), "{shown}");
     Ok(())

@@ -49,7 +49,7 @@ const RESPONSE: Duration = Duration::from_millis(50);
 const BACK: Duration = Duration::from_secs(1);
 /// How long a candidate's connections are refused.
 const REFUSED: Duration = Duration::from_millis(700);
-/// How long there may be nobody who leads. etcd needs a TTL and half a second to end a lease.
+/// How long nobody may lead. etcd needs a TTL and half a second to end a lease.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 pub async fn run(scene: Scene, stand: Stand) -> Result<Verdict> {
