@@ -9,11 +9,11 @@
 //! - `rm -r target/etcd`
 //! - `sleep SECONDS`, and `fg` after `^Z`
 //!
-//! A line of its own above a block names its terminal: `**First terminal:**`, `**Second terminal:**`
-//! or `**Third terminal:**`, or the same in Chinese. The last command of a block keeps running while
-//! the blocks of later terminals below it are followed. At the end of a command's lines, `^C` and `^Z`
-//! are pressed when the lines above are there. `Killed` is what a shell shows of a program that
-//! another terminal has killed, when those lines are there.
+//! A line of its own above a block names its terminal: `**First terminal:**`,
+//! `**Second terminal:**` or `**Third terminal:**`, or the same in Chinese. The last command of a
+//! block keeps running while the blocks of later terminals below it are followed. At the end of a
+//! command's lines, `^C` and `^Z` are pressed when the lines above are there. `Killed` is what a
+//! shell shows of a program that another terminal has killed, when those lines are there.
 //!
 //! In a line of a picture, equal symbols in a row count as one: they come in the same order on
 //! every run, but a moment earlier or later.
@@ -326,8 +326,8 @@ impl<'a> Running<'a> {
         self.lines.drain(..).map(|line| normalized(machine, line)).collect()
     }
 
-    /// Ends as [`end`](Running::end) does. If an experiment finds that the machine is too slow for a
-    /// verdict, it is started again, alone, up to three times.
+    /// Ends as [`end`](Running::end) does. If an experiment finds that the machine is too slow for
+    /// a verdict, it is started again, alone, up to three times.
     fn end_with_verdict(self, machine: &mut TestMachine, typed: &str) -> Result<Vec<String>> {
         let session = self.session;
         let mut ended = self.end(machine);
