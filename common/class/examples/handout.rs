@@ -68,7 +68,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Returns whether students don't get this folder: it has answers, or isn't part of the workspace.
 fn is_kept_back(path: &Path) -> bool {
     let has = |name| root().join(path).join(name).exists();
-    // Cargo's target folder and other caches, or another copy of the workspace.
-    let is_foreign = has("CACHEDIR.TAG") || has("Cargo.lock");
+    // Cargo's target folder and other caches, or another copy of the workspace. The package
+    // lock/crates has a Cargo.lock of its own.
+    let is_copy = has("Cargo.lock") && path != Path::new("lock/crates");
+    let is_foreign = has("CACHEDIR.TAG") || is_copy;
     is_foreign || path.ends_with(".git") || KEPT_BACK.iter().any(|folder| path == Path::new(folder))
 }
