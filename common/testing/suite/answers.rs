@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::panic::resume_unwind;
-use std::thread;
+use std::thread::{self, sleep};
+use std::time::Duration;
 
 use answers::{Answer, EXERCISES};
 use anyhow::{Context, Result, ensure};
+use etcd_server::freeze;
 use exercise::{COURSE, Exercise};
 use testing::{Places, Program, program, root, yours_are_original};
 
@@ -24,6 +26,23 @@ macro_rules! exercises {
 }
 
 exercises! { counter pages reload tidy registry heartbeat fencing leader roster }
+
+#[test]
+fn no_right_answer_is_broken_by_standstills() -> Result<()> {
+    let mut run = program("answers")?;
+    run.args(["leader", "solution"]);
+    let run = Program::start(run)?;
+    for _ in 0..30 {
+        // Longer than a leader may be late, and shorter than what excuses anything.
+        let frozen = freeze(run.id())?;
+        sleep(Duration::from_millis(350));
+        drop(frozen);
+        sleep(Duration::from_millis(150));
+    }
+    let (lines, status) = run.end()?;
+    ensure!(!lines.iter().any(|line| line.starts_with("broken: ")), "{status}: {lines:#?}");
+    Ok(())
+}
 
 #[test]
 fn no_exercise_is_forgotten() -> Result<()> {
