@@ -41,7 +41,8 @@ fn main() -> Result<()> {
         let yours = folder.join(exercise.yours().strip_prefix(root())?);
         fs::create_dir_all(folder.join(&mistake).parent().context("no folder")?)?;
         for copy in [folder.join(&mistake), yours] {
-            fs::copy(root().join(&mistake), copy)?;
+            fs::copy(root().join(&mistake), copy)
+                .with_context(|| format!("cannot copy {mistake}"))?;
         }
     }
     // The first page links to it.

@@ -55,14 +55,17 @@ pub fn state(exercise: Exercise) -> &'static str {
 /// Notes the verdict on `yours`, the text that was compiled. Keeps the text if it was *held*.
 pub(crate) fn note_verdict(exercise: Exercise, yours: &str, verdict: &Verdict) -> Result<()> {
     let last = note(exercise, "")?;
-    fs::create_dir_all(last.parent().context("no folder")?)?;
-    if let Verdict::Held(_) = verdict {
-        fs::write(note(exercise, HELD)?, yours)?;
-    }
-    // In one step, because another run may read or write the note at the same time.
-    let new = note(exercise, &format!(".{}", process::id()))?;
-    fs::write(&new, format!("{}\n{yours}", verdict.word()))?;
-    Ok(fs::rename(new, last)?)
+    let (kept, new) = (note(exercise, HELD)?, note(exercise, &format!(".{}", process::id()))?);
+    let write = || {
+        fs::create_dir_all(last.parent().unwrap_or(&last))?;
+        if let Verdict::Held(_) = verdict {
+            fs::write(&kept, yours)?;
+        }
+        // In one step, because another run may read or write the note at the same time.
+        fs::write(&new, format!("{}\n{yours}", verdict.word()))?;
+        fs::rename(&new, &last)
+    };
+    write().with_context(|| format!("cannot write {}", last.display()))
 }
 
 /// Returns the folder with the notes about this clone's student, below the target folder.

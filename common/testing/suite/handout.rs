@@ -47,6 +47,9 @@ fn a_handout_has_no_answers() -> Result<()> {
     progress.args(["reset", "tidy"]).env("CARGO_MANIFEST_DIR", copy.join("common/exercise"));
     let shown = String::from_utf8(progress.stdin(Stdio::null()).output()?.stdout)?;
     ensure!(shown.starts_with("this discards your work on tidy;"), "{shown}");
+    fs::remove_file(copy.join("delete/examples/tidy/yours.rs"))?;
+    let shown = String::from_utf8(progress.output()?.stderr)?;
+    ensure!(shown.starts_with("Error: cannot read ") && shown.contains("yours.rs"), "{shown}");
     Ok(())
 }
 

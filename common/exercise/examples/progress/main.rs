@@ -13,6 +13,7 @@ mod watch;
 use std::env;
 use std::fs;
 use std::io::{Write, stdin, stdout};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
@@ -108,8 +109,11 @@ fn try_solution(exercise: Exercise) -> Result<ExitCode> {
 /// Restores the original file after a question, and keeps a copy of the student's work.
 fn reset(exercise: Exercise) -> Result<()> {
     let (yours, mistake) = (exercise.yours(), root().join(exercise.answer("mistake.rs")));
-    let text = fs::read_to_string(&yours)?;
-    if text == fs::read_to_string(&mistake)? {
+    let read = |path: &Path| {
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let text = read(&yours)?;
+    if text == read(&mistake)? {
         say!("{}: this is still the original file", exercise.name)?;
         return Ok(());
     }
@@ -121,9 +125,10 @@ fn reset(exercise: Exercise) -> Result<()> {
         say!("nothing was changed")?;
         return Ok(());
     }
-    fs::create_dir_all(kept.parent().context("no folder")?)?;
-    fs::write(&kept, text)?;
-    fs::copy(mistake, yours)?;
+    fs::create_dir_all(kept.parent().context("no folder")?)
+        .and_then(|()| fs::write(&kept, text))
+        .with_context(|| format!("cannot write {}", kept.display()))?;
+    fs::copy(mistake, &yours).with_context(|| format!("cannot write {}", yours.display()))?;
     say!("{}: the original file is back, and your work is in {}", exercise.name, kept.display())?;
     Ok(())
 }
