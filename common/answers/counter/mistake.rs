@@ -4,10 +4,10 @@
 //!
 //! - it adds 1 exactly once, and undoes nothing that others have added;
 //! - it tries again as long as others are faster: being late isn't an error;
-//! - it sends at most 20 requests while nobody else adds, even if other keys change;
+//! - one call sends at most 20 requests while nobody else adds, even if other keys change;
 //! - it returns `Ok` only after etcd has confirmed the addition;
 //! - if a request or its response gets lost, it returns within 5 s, with an error if it can't know
-//!   whether it has added;
+//!   whether the 1 was added;
 //! - if the value isn't a number, it returns an error and leaves the value as it is.
 //!
 //! This is the only file to edit.

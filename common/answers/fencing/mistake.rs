@@ -3,10 +3,10 @@
 //! it still writes. Fix `add` so that:
 //!
 //! - no addition is lost, and none is made twice, whenever the pause comes;
-//! - `add` returns `true` if it has added, `false` if it hasn't, and an error if it can't know;
+//! - `add` returns `true` if it has added 1, `false` if it hasn't, and an error if it can't know;
 //! - it adds 1 if there is no pause and nobody else uses the lock;
 //! - it frees the lock when it is done;
-//! - it returns an error if the value isn't a number, and leaves the value alone;
+//! - it returns an error if the value isn't a number, and leaves the value as it is;
 //! - the number stays in etcd when the session ends;
 //! - it waits at most 3 s for a response that was lost.
 //!

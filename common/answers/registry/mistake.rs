@@ -10,7 +10,7 @@
 //! - when a service starts again, `register` replaces the entry of the earlier run;
 //! - `update` returns an error and changes nothing if the lease has expired, or if a later run has
 //!   registered;
-//! - `Ok` means that the work is done, even if a request is lost or arrives late;
+//! - after `Ok`, the work is done and stays done, even if a request is lost or arrives late;
 //! - no call waits longer than 5 s for a response that was lost.
 //!
 //! This is the only file to edit.

@@ -4,7 +4,7 @@
 //!
 //! - it applies the newest value within 3 s after the put, or after it can reach etcd again;
 //! - it applies no older value after a newer one, and no value of another key;
-//! - an event never makes it apply a value for the second time (a get may);
+//! - an event never makes it apply the same value a second time (a get may);
 //! - it goes on when the server restarts, the connection is lost, or the history is compacted;
 //! - it goes on when a request gets no response, and waits at most 5 s for it;
 //! - it sends nothing to etcd while nothing changes and nothing fails;

@@ -1,17 +1,18 @@
 //! Exercise: a service keeps an entry in etcd, and calls `registered` to say whether others can
-//! find it there. But `stay` still says so long after the entry is gone. It should stay registered
-//! as long as it can, and know when it isn't. Fix `stay` so that:
+//! find it there. But when the entry is gone, `stay` goes on saying that it is there. It should
+//! keep the service registered as long as it can, and know when the service isn't. Fix `stay` so
+//! that:
 //!
 //! - it puts the entry on a lease with the TTL `ttl`, and says `registered(true)` once etcd has
 //!   carried out the put;
-//! - as long as that lease lives, it renews the lease. It doesn't put the entry again, which would
-//!   wake everyone who watches it, and asks for no other lease;
+//! - as long as that lease lives, it renews the lease and asks for no other one. It doesn't put the
+//!   entry again, because that would wake everyone who watches it;
 //! - it keeps the lease even if one renewal is 0.6 s late, one renewal fails, or the server is
 //!   restarted;
 //! - it says `registered(false)` as soon as the lease may have run out, even if no response says
 //!   so;
 //! - it registers again within 3 s once the lease is lost and etcd can be reached;
-//! - it pauses between two renewals and between two attempts, at least 10 ms;
+//! - it pauses for at least 10 ms between two renewals, and between two attempts to register;
 //! - it never returns.
 //!
 //! This is the only file to edit.

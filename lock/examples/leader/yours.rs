@@ -3,12 +3,12 @@
 //! goes on saying that it leads. Fix `stand` so that:
 //!
 //! - no two candidates say at the same time that they lead;
-//! - a leader goes on leading while its session lives, and says `leads(false)` within 0.2 s once it
-//!   is lost;
+//! - a leader goes on leading while its session lives, and says `leads(false)` within 0.2 s after
+//!   the session is lost;
 //! - another candidate leads within 6 s when the leader dies or is cut off (for that, its lock is
 //!   on a lease with the TTL `ttl`);
 //! - a candidate that was cut off stands again within 6 s of getting its network back;
-//! - it pauses between two attempts, at least 10 ms;
+//! - it pauses for at least 10 ms between two attempts to become the leader;
 //! - it never returns.
 //!
 //! This is the only file to edit.

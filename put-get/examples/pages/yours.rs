@@ -2,12 +2,12 @@
 //! parcels page by page, others move them from shelf to shelf, so it misses some and lists others
 //! twice. The list should be what lay on the shelves at one moment. Fix `read` so that:
 //!
-//! - the list has each parcel exactly once, in the order in which they lay on the shelves at one
-//!   moment while `read` ran;
+//! - the list has each parcel exactly once, in the order of the shelves at one moment while `read`
+//!   ran;
 //! - the list has nothing from keys outside `shelves/`;
 //! - no response has more than `limit` parcels: with a limit of 10, the 110 parcels take at least
 //!   11 responses;
-//! - it gets them in at most 14 responses, although the others never stop;
+//! - it gets all parcels in at most 14 responses, although the others never stop moving them;
 //! - if a response gets lost or etcd refuses a request, it returns within 5 s, with such a list or
 //!   with an error.
 //!

@@ -4,8 +4,8 @@
 //! Fix `show` so that:
 //!
 //! - within 3 s after each change, the board shows what etcd has below `class/`;
-//! - a student who is there is never missing, and one who has gone never comes back;
-//! - a number never goes down;
+//! - a student who is there is never missing, and a student who has gone isn't shown again;
+//! - a student's number never goes down;
 //! - it goes on when the server restarts, the connection is lost, or the history is compacted;
 //! - it goes on when a request gets no response, and waits at most 5 s for it;
 //! - it pauses between two attempts (100 ms will do);
