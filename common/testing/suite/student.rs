@@ -155,13 +155,15 @@ fn watch(copy: &Copy) -> Result<Command> {
 
 #[test]
 fn a_save_ends_the_run_and_starts_the_next() -> Result<()> {
-    const KEYS: &str = "waiting for a save; type h(int), r(erun), n(ext) or q(uit), and Enter";
     const RUN: [&str; 3] =
         ["", "$ cargo run -p delete --example tidy", "cargo run -p delete --example tidy"];
     let copy = Copy::new()?;
     let yours = copy.yours(Exercise::find("tidy").context("no tidy")?)?;
     let watch = Program::start(watch(&copy)?)?;
-    watch.expect(&format!("counter: {KEYS}"))?;
+    watch.expect(
+        "counter: waiting for a save of put-get/examples/counter/yours.rs; \
+         type h(int), r(erun), n(ext) or q(uit), and Enter",
+    )?;
     fs::write(&yours, "first")?;
     RUN.iter().try_for_each(|line| watch.expect(line))?;
     fs::write(&yours, "second")?;

@@ -33,7 +33,10 @@ pub async fn watch() -> Result<()> {
         tokio::select! {
             signal = &mut end => return Ok(signal?),
             Some(line) = typed.recv() => match line.trim() {
-                "h" => say!("{}", watch.exercise.hint)?,
+                "h" => {
+                    say!("{}", watch.exercise.hint)?;
+                    watch.show_keys()?;
+                }
                 "r" => watch.start(watch.exercise)?,
                 "n" => match next_after(watch.exercise) {
                     Some(next) => watch.start(next)?,
@@ -48,7 +51,7 @@ pub async fn watch() -> Result<()> {
                     watch.show_keys()?;
                 }
                 if let Some(exercise) = saved(&mut texts) {
-                    if watch.run.is_some() {
+                    if watch.run.take().is_some() {
                         clear_line()?;
                         say!("{} was saved: this run ends, and the next one starts", exercise.name)?;
                     }
@@ -139,7 +142,14 @@ struct Watch {
 
 impl Watch {
     fn show_keys(&self) -> Result<()> {
-        let now = if self.run.is_some() { "running" } else { "waiting for a save" };
+        let yours = self.exercise.yours();
+        let now = match self.run {
+            Some(_) => "running".to_owned(),
+            None => {
+                let path = yours.strip_prefix(root()).unwrap_or(&yours);
+                format!("waiting for a save of {}", path.display())
+            }
+        };
         let keys = "h(int), r(erun), n(ext) or q(uit), and Enter";
         Ok(say!("{}: {now}; type {keys}", self.exercise.name)?)
     }
