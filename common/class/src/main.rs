@@ -11,7 +11,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{Read, Write, stdin, stdout};
+use std::io::{IsTerminal, Read, Write, stdin, stdout};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Stdio, exit};
@@ -126,7 +126,12 @@ async fn class(data: Option<PathBuf>, students: &[&str]) -> Result<()> {
         }
     };
     tokio::select! {
-        pressed = ctrl_c() => Ok(pressed?),
+        pressed = ctrl_c() => {
+            if stdout().is_terminal() {
+                writeln!(stdout())?; // the board has ended without one
+            }
+            Ok(pressed?)
+        }
         ended = keep_running => ended,
     }
 }

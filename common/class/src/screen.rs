@@ -13,6 +13,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAGE_TIME: Duration = Duration::from_secs(6);
 /// The seconds of *broken* after which a student may be stuck.
 const STUCK: u64 = 15 * 60;
+/// The seconds without a verdict after which a student has left, and is no longer stuck.
+const GONE: u64 = 60 * 60;
 /// The columns for the time since the last verdict, such as ` 12m! `.
 const AGO_WIDTH: usize = 6;
 /// The columns of the longest name.
@@ -38,7 +40,8 @@ impl Row {
     fn is_stuck(&self) -> bool {
         let last = self.cells.iter().max_by_key(|cell| cell.last);
         last.is_some_and(|last| {
-            last.held == Some(false) && last.since > 0 && now() >= last.since + STUCK
+            let is_here = now() < last.last + GONE;
+            last.held == Some(false) && last.since > 0 && now() >= last.since + STUCK && is_here
         })
     }
 
