@@ -51,8 +51,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Opens a stream for renewals, which renews the lease once. Go's KeepAlive also goes on renewing,
-/// in the background.
+/// Opens a stream, which renews the lease once. Go's KeepAlive then goes on renewing by itself.
 async fn open(client: &mut Client, lease: i64) -> Result<(LeaseKeeper, LeaseKeepAliveStream)> {
     match within(REQUEST_TIMEOUT, client.lease_keep_alive(lease)).await {
         Err(error) if is_refusal(&error) => bail!("the lease is lost"),

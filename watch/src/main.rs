@@ -15,10 +15,7 @@ use etcd_client::{WatchOptions, WatchResponse};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let key = argument("KEY", include_str!("main.rs")).unwrap_or("testkey".into());
-    ensure!(
-        !key.is_empty(),
-        "cannot watch an empty key: etcd would watch the key of one zero byte"
-    );
+    ensure!(!key.is_empty(), "cannot watch an empty key: to etcd, that is one zero byte");
     let mut client = connect().await?;
 
     // The revision to watch from; 0 means from now on.

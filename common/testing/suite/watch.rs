@@ -33,7 +33,7 @@ fn refuses_an_empty_key() -> Result<()> {
     let mut watch = program_at(&server, "watch")?;
     watch.arg("");
     let watch = Program::start(watch)?;
-    let expected = "Error: cannot watch an empty key: etcd would watch the key of one zero byte";
+    let expected = "Error: cannot watch an empty key: to etcd, that is one zero byte";
     watch.expect(expected)?;
     ensure!(watch.end()?.1.code() == Some(1));
     Ok(())
