@@ -333,7 +333,7 @@ impl<'a> Running<'a> {
         let mut ended = self.end(machine);
         for _ in 0..3 {
             match ended {
-                Err(error) if error.to_string().contains("no verdict: this machine ") => {
+                Err(error) if error.to_string().contains("no verdict: ") => {
                     let again = Running::start_at(machine, session, typed, Places::all)?;
                     ended = again.end(machine);
                 }
