@@ -117,6 +117,8 @@ edits::edits! {
                 }
             })
         };
+    // Pauses so long between two attempts that its value is out of date for seconds.
+    wrong_long_pause: { from_millis(100) } => { from_secs(5) };
     // Doesn't pause between two attempts.
     wrong_no_pause: { sleep(Duration::from_millis(100)).await; } => { tokio::task::yield_now().await; };
     // Asks a stream that has ended again and again. It never waits then, so nothing else can run.

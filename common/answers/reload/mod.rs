@@ -44,10 +44,11 @@ pub(crate) fn answers() -> Vec<Answer> {
         wrong_key_revision: gets,
         wrong_list_then_now: missed("v20", "v19"),
         wrong_long_limit: watches,
+        wrong_long_pause: missed("v8", "v6"),
         wrong_never_retries: "broken: it returned an error: connection lost (the request may still have been carried \
                  out)",
         wrong_no_limit: "broken: after 5s, it still waits for a response that was lost",
-        wrong_no_pause: "broken: the server was away for 500ms, and it sent more than 50 requests",
+        wrong_no_pause: "broken: it sent more than 10 requests without a pause",
         wrong_plus_two: missed("v20", "v19"),
         wrong_polls: gets,
         wrong_prefix: "broken: follow applied \"other\", which is the value of another key",

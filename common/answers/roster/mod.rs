@@ -27,7 +27,7 @@ pub(crate) fn answers() -> Vec<Answer> {
         right_resume: held,
         right_same_revision: held,
         wrong_history_start: compacted,
-        wrong_no_pause: "broken: the server was away for 500ms, and it sent more than 50 requests",
+        wrong_no_pause: "broken: it sent more than 10 requests without a pause",
         wrong_delete_as_put: "broken: carla has \"\" on the board, but nobody put that",
         wrong_empty_first: missing,
         wrong_no_retry: "broken: it returned an error: connection lost (the request may still have been \

@@ -129,23 +129,6 @@ impl RequestLog {
         Ok(())
     }
 
-    /// Checks for 0.5 s, while the server is away, that the client pauses between its requests.
-    /// Returns *broken* if it doesn't.
-    pub async fn check_pauses_without_server(&self) -> Result<()> {
-        const AWAY: Duration = Duration::from_millis(500);
-        /// More requests in a row than any answer needs.
-        const MANY: usize = 50;
-        let before = self.count_all();
-        sleep(AWAY).await;
-        if self.with(|log| log.without_pause(before)) > MANY {
-            return broken(
-                format!("the server was away for {AWAY:?}, and it sent more than {MANY} requests"),
-                "how long your code waits between two attempts",
-            );
-        }
-        Ok(())
-    }
-
     /// Returns the names of the first requests.
     pub fn first(&self, count: usize) -> Vec<String> {
         self.with(|log| log.requests.iter().take(count).map(|sent| sent.name.clone()).collect())

@@ -22,6 +22,9 @@ pub const SHOW_LIMIT: Duration = Duration::from_secs(3);
 /// How long to wait for an older state that comes after the newest one by mistake.
 const WAIT_FOR_OLDER: Duration = Duration::from_millis(300);
 
+/// How long the server is away when it restarts.
+const AWAY: Duration = Duration::from_millis(500);
+
 /// The faults that meet a program which begins again because the history was compacted: one at its
 /// first or second request, or none.
 pub const FAULTS_AT_RETURN: [Option<(Fault, usize)>; 4] =
@@ -73,8 +76,10 @@ impl<T: Clone + 'static> Watcher<T> {
     /// Restarts the server, and pauses the requests. Returns *broken* if the program doesn't pause
     /// between two requests while the server is away.
     pub async fn restart(mut self, etcd: &mut Etcd) -> Result<Watcher<T>> {
+        let before = self.sent.count_all();
         self.server.kill()?;
-        self.sent.check_pauses_without_server().await?;
+        sleep(AWAY).await;
+        self.sent.check_pauses("it", before)?;
         self.network.pause();
         self.server = etcd.restart(self.server).await?;
         Ok(self)

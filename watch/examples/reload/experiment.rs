@@ -64,14 +64,14 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
     say!("others put {two} before etcd's first response reaches you")?;
     drop(response);
     program.network.open();
-    let is_there = store.arrives(&mut program).await;
+    store.arrives(&mut program).await;
     // How many events etcd has sent. Nobody else watches anything here.
     let events = |line: &str| line.starts_with("etcd_debugging_mvcc_events_total ");
     let hint = match blocking(move || etcd_server::metric(address, events)).await? {
         0 => "what happens between your get and the beginning of your watch",
         _ => "what your code does with each event that etcd sends",
     };
-    store.judge(&mut program, is_there, hint).await?;
+    store.judge(&mut program, hint).await?;
     stages.pass()?;
     store.check_live(&mut program).await?;
     program.sent.check_silent(&program.link).await?;
@@ -94,6 +94,9 @@ pub async fn run(scene: Scene, follow: Follow) -> Result<Verdict> {
         let two = store.change_twice().await?;
         say!("the connection is lost, others put {two}; it is lost again after created")?;
         let confirmed = timeout(SHOW_LIMIT, program.network.response_to("Watch")).await;
+        if confirmed.is_err() {
+            store.judge(&mut program, "how long your code waits between two attempts").await?;
+        }
         program.link.pause_responses();
         drop(confirmed);
         sleep(READING_TIME).await;
@@ -199,31 +202,26 @@ impl Store {
         self.check(program, "what your code does with an event").await
     }
 
-    /// Waits until the program has applied the newest value. Returns whether it has.
-    async fn arrives(&self, program: &mut Watcher<Applied>) -> bool {
-        program.shows(|applied| applied.version == Some(self.version.get())).await
+    /// Waits until the program has applied the newest value, or is late.
+    async fn arrives(&self, program: &mut Watcher<Applied>) {
+        program.shows(|applied| applied.version == Some(self.version.get())).await;
     }
 
     async fn check(&self, program: &mut Watcher<Applied>, hint: &'static str) -> Result<()> {
-        let is_there = self.arrives(program).await;
-        self.judge(program, is_there, hint).await
+        self.arrives(program).await;
+        self.judge(program, hint).await
     }
 
     /// Returns *broken* if the program hasn't applied the newest value, or has applied a value that
     /// isn't newer than the one before.
-    async fn judge(
-        &self,
-        program: &mut Watcher<Applied>,
-        is_there: bool,
-        hint: &'static str,
-    ) -> Result<()> {
+    async fn judge(&self, program: &mut Watcher<Applied>, hint: &'static str) -> Result<()> {
         let values = program.shown().await;
         check_order(&values)?;
         program.check_running().await?;
-        if is_there {
+        let last = values.last().and_then(|last| last.version);
+        if last == Some(self.version.get()) {
             return Ok(());
         }
-        let last = values.last().and_then(|last| last.version);
         let has = last.map_or("nothing".to_owned(), |version| format!("v{version}"));
         let newest = self.newest();
         too_slow(
