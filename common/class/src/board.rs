@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use common::{NO_LIMIT, REQUEST_TIMEOUT, connect, within};
 use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions};
-use exercise::{CLASS, COURSE, Exercise, HERE, RUNNING, is_set};
+use exercise::{CLASS, COURSE, Exercise, HERE, RUNNING, YOUR_NAME, is_set};
 use tokio::time::{sleep, timeout};
 
 use crate::screen::{Cell, Row, Screen};
@@ -25,7 +25,7 @@ pub async fn show(notice: &str, only: Option<Exercise>) -> Result<()> {
         None => COURSE.map(|exercise| exercise.name).to_vec(),
     };
     let password = is_set("ETCDCTL_USER").then_some("your-password");
-    let invitation = invitation(&endpoints()?, "your-name", password);
+    let invitation = invitation(&endpoints()?, YOUR_NAME, password);
     let mut client = connect().await?;
     let mut screen = Screen::new(&columns, invitation);
     screen.notify(notice)?;

@@ -22,7 +22,7 @@ use class::invitation;
 use common::{REQUEST_TIMEOUT, cannot_use, connect_to, within, words};
 use etcd_client::{Client, Permission};
 use etcd_server::{Server, bare_command, target_folder};
-use exercise::CLASS;
+use exercise::{CLASS, YOUR_NAME};
 use tokio::signal::ctrl_c;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -102,7 +102,7 @@ async fn class(data: Option<PathBuf>, students: &[&str]) -> Result<()> {
     warning += &format!("; {end}");
 
     let password = user.as_ref().map(|_| "your-password");
-    writeln!(stdout(), "{}", invitation(&endpoint, "your-name", password))?;
+    writeln!(stdout(), "{}", invitation(&endpoint, YOUR_NAME, password))?;
     let mut board = bare_command(env::current_exe()?);
     // The board depends on what the terminal can show.
     for name in ["TERM", "LC_ALL", "LC_CTYPE", "LANG", "NO_COLOR"] {

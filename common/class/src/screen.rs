@@ -274,7 +274,7 @@ fn columns(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use exercise::COURSE;
+    use exercise::{COURSE, YOUR_NAME};
 
     use super::*;
     use crate::invitation;
@@ -290,7 +290,7 @@ mod tests {
             row
         };
         let columns = COURSE.map(|exercise| exercise.name);
-        let invitation = invitation("192.168.100.200:12379", "your-name", None);
+        let invitation = invitation("192.168.100.200:12379", YOUR_NAME, None);
         let screen = Screen::new(&columns, invitation);
         Screen { rows: (1..=students).map(row).collect(), look, ..screen }
     }
@@ -301,7 +301,7 @@ mod tests {
     fn a_board_fits_any_terminal() {
         let wide = "\
 Type this line, with your own name:
-export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME=your-name
+export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME='your-name'
 2 students, 1 here (*), 1 stuck (!)
           last  counter    pages      reload     tidy       registry   heartbeat  fencing    leader     roster
 *student1   2m! held 3     runs 2
@@ -327,12 +327,12 @@ export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME=your-name
     #[test]
     fn the_invitation_breaks_between_words() {
         let mut screen = screen(0, PLAIN);
-        screen.invitation = invitation("192.168.100.200:12379", "your-name", Some("your-password"));
+        screen.invitation = invitation("192.168.100.200:12379", YOUR_NAME, Some("your-password"));
         screen.notice = format!("{}end", "word ".repeat(30));
         let board = screen.board(80, 24);
         let lines: Vec<_> = board.lines().collect();
         let expected = [
-            r"export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME=your-name \",
+            r"export ETCDCTL_ENDPOINTS=192.168.100.200:12379 EXERCISE_NAME='your-name' \",
             "ETCDCTL_USER=your-name:your-password",
         ];
         assert_eq!(lines[1..3], expected.map(|line| line.replace(r"\\", r"\")));

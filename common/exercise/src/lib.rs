@@ -33,7 +33,7 @@ pub use machine::moves_on;
 pub use network::{Network, PausedRequest, PausedResponse, connect_intercepted};
 pub use picture::{NOTHING, Steps, Symbol, Timeline, is_plain, is_set, is_utf8};
 pub use progress::{note, state, was_held};
-pub use report::{CLASS, HERE, RUNNING, now, verdict_value};
+pub use report::{CLASS, HERE, RUNNING, YOUR_NAME, now, verdict_value};
 pub use request_log::RequestLog;
 pub use run::{BoxFuture, run, try_answer};
 pub use scene::{Scene, becomes, blocking, connect_to};

@@ -23,6 +23,9 @@ pub const RUNNING: &str = "running";
 /// The last part of a key that exists while a student is present.
 pub const HERE: &str = "here";
 
+/// What stands for a name in the line that a class shows to its students.
+pub const YOUR_NAME: &str = "your-name";
+
 /// The TTL of the lease on the key of a run, in seconds. The run renews it.
 const RUN_TTL: i64 = 4;
 /// How long a student counts as present after a run has begun, in seconds.
@@ -42,7 +45,7 @@ impl Report {
     pub(crate) fn begin(exercise: &str) -> Option<Report> {
         let name = env::var_os("EXERCISE_NAME").unwrap_or_default();
         let name = name.to_string_lossy().trim().replace('/', "-");
-        let is_named = !name.is_empty();
+        let is_named = !["", YOUR_NAME].contains(&&*name);
         if !is_named && env::var("ETCDCTL_ENDPOINTS").unwrap_or_default().is_empty() {
             return None;
         }
@@ -84,7 +87,8 @@ async fn check_no_class() -> Result<()> {
     let found = within(REQUEST_TIMEOUT, client.get(CLASS, Some(any))).await;
     ensure!(
         found.map_or(true, |found| found.kvs().is_empty()),
-        "EXERCISE_NAME is not set; type:\nexport EXERCISE_NAME=your-name"
+        "EXERCISE_NAME does not say who you are; type, with your own name:\n\
+         export EXERCISE_NAME='{YOUR_NAME}'"
     );
     Ok(())
 }
