@@ -15,7 +15,7 @@ use crate::Answer;
 pub(crate) fn answers() -> Vec<Answer> {
     let list = |missing, repeated| {
         format!(
-            "broken: 110 parcels were there all the time, but the list misses {missing} and repeats {repeated}"
+            "broken: 110 parcels were always there, but the list misses {missing} and repeats {repeated}"
         )
     };
     let held = "held: all 110 parcels, each once, as they lay at one moment";

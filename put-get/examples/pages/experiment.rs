@@ -212,7 +212,7 @@ impl Store {
             let only_moved_are_missing = self.states[first].iter().zip(last).all(moved_or_there);
             return broken(
                 format!(
-                    "{PARCELS} parcels were there all the time, but the list misses {missing} and \
+                    "{PARCELS} parcels were always there, but the list misses {missing} and \
                      repeats {repeated}"
                 ),
                 match missing {
