@@ -1,7 +1,7 @@
 //! Stands in for the crate `tonic-prost-build`, whose name it uses, when etcd-client is built. That
 //! crate would need an installed `protoc`; this crate uses Google's build, which cargo downloads.
 //!
-//! It generates the same code, except for comments. `tests/same_code.rs` proves this.
+//! It generates the same code, except for comments. `same_code.rs` in the test suite proves this.
 
 use std::io::Result;
 use std::path::Path;

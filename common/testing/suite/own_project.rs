@@ -43,13 +43,14 @@ fn block<'a>(page: &'a str, language: &str) -> Result<&'a str> {
     Ok(rest.split_once("```\n").context("the block has no end")?.0)
 }
 
-/// Runs cargo in a folder, with what is built kept for the next test. Returns what it prints on
-/// stdout.
+/// Runs cargo in a folder, but builds into the folder of this test and as this test was built, so
+/// that most crates are there already. Returns what it prints on stdout.
 fn cargo(folder: &Path, arguments: &[&str]) -> Result<String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    let target = target_folder().context("this test is in no target folder")?.join("own-project");
+    let target = target_folder().context("this test is in no target folder")?;
     let cargo = cargo.args(arguments).arg("--offline").current_dir(folder);
-    let output = cargo.env("CARGO_TARGET_DIR", target).output().context("cannot run cargo")?;
+    cargo.env("CARGO_TARGET_DIR", target).env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+    let output = cargo.output().context("cannot run cargo")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }

@@ -20,7 +20,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{self, SignalKind};
 
 pub use links::check_links;
-pub use machine::{TestMachine, program, program_at, program_with, root};
+pub use machine::{TestMachine, build, program, program_at, program_with, root};
 pub use places::Places;
 pub use readme::{
     check_quotes, follow, follow_exercises, follow_from_nothing, follow_sections, without_times,

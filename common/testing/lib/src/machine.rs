@@ -3,7 +3,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
@@ -118,29 +118,39 @@ pub fn root() -> PathBuf {
 /// if necessary.
 pub fn program(name: &str) -> Result<Command> {
     static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    // Cargo builds tests into target/debug/deps, and programs into target/debug.
-    let test = env::current_exe()?;
-    let folder = test.ancestors().nth(2).context("this test is in no folder")?;
     // One build at a time; cargo has a lock for that anyway.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.contains(name) {
-        build(name, folder).with_context(|| format!("cannot build {name}"))?;
+        build(name).with_context(|| format!("cannot build {name}"))?;
         built.insert(name.to_owned());
     }
-    let file = folder.join(name).with_extension(env::consts::EXE_EXTENSION);
+    let file = folder()?.join(name).with_extension(env::consts::EXE_EXTENSION);
     let mut command = command(file);
     command.env("CARGO_MANIFEST_DIR", root());
     Ok(command)
 }
 
-/// Builds a program into a folder with a name such as `target/debug`.
-fn build(program: &str, folder: &Path) -> Result<()> {
+/// Returns the folder into which cargo builds programs, such as `target/debug`. It builds tests into
+/// `target/debug/deps`.
+fn folder() -> Result<PathBuf> {
+    let test = env::current_exe()?;
+    Ok(test.ancestors().nth(2).context("this test is in no folder")?.to_owned())
+}
+
+/// Builds a program as this test was built. Returns what cargo says about each crate, as lines of
+/// JSON.
+pub fn build(program: &str) -> Result<String> {
+    let folder = folder()?;
     let profile = match folder.file_name() {
         Some(name) if name != "debug" => name,
         _ => OsStr::new("dev"),
     };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["build", "--quiet"]).current_dir(root()).arg("--profile").arg(profile);
+    cargo
+        .args(["build", "--quiet", "--message-format", "json-render-diagnostics"])
+        .current_dir(root())
+        .arg("--profile")
+        .arg(profile);
     let target = target_folder().context("this test is not in a target folder")?;
     cargo.arg("--target-dir").arg(&target);
     // With a named platform, its name is between the target folder and `debug`.
@@ -156,5 +166,5 @@ fn build(program: &str, folder: &Path) -> Result<()> {
     }
     let output = cargo.output().context("cannot run cargo")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    Ok(String::from_utf8(output.stdout)?)
 }

@@ -7,6 +7,7 @@ mod connecting;
 mod failover;
 mod programs;
 mod readme;
+mod same_code;
 #[cfg(feature = "tls")]
 mod tls;
 mod troubleshooting;

@@ -1,14 +1,12 @@
 //! etcd-client is built from the code that the real `tonic-prost-build` generates.
 
-use std::env;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use etcd_client as _; // so that cargo builds it first
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Group, TokenStream, TokenTree};
+use testing::build;
 
 /// Fingerprints of the code that tonic-prost-build 0.14.9 generated for etcd-client 0.21.1 with an
 /// installed protoc, without comments. For another version of etcd-client, remove
@@ -23,9 +21,7 @@ const REAL: [(&str, u64); 5] = [
 
 #[test]
 fn etcd_client_is_built_from_the_code_that_the_real_crate_generates() -> Result<()> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    let built = cargo.args(["build", "--package", "etcd-client", "--message-format", "json"]);
-    let built = String::from_utf8(built.output()?.stdout)?;
+    let built = build("put-get")?;
     let is_ours =
         |line: &&str| line.contains("build-script-executed") && line.contains("etcd-client");
     let line = built.lines().find(is_ours).context("etcd-client has not been built")?;
@@ -62,7 +58,7 @@ fn without_comments(tokens: TokenStream) -> TokenStream {
             kept.pop();
         } else {
             let inner = without_comments(group.stream());
-            kept.push(proc_macro2::Group::new(group.delimiter(), inner).into());
+            kept.push(Group::new(group.delimiter(), inner).into());
         }
     }
     kept.into_iter().collect()
