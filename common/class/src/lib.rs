@@ -25,7 +25,8 @@ pub fn endpoints() -> Result<String> {
     )
 }
 
-/// Returns the line that the student `name` types, with quotes for a name of two words. With a `password`, it also logs in.
+/// Returns the line that the student `name` types, with quotes for a name of two words. With a
+/// `password`, it also logs in.
 pub fn invitation(endpoints: &str, name: &str, password: Option<&str>) -> String {
     let user = password.map(|password| format!(" ETCDCTL_USER={name}:{password}"));
     let user = user.unwrap_or_default();
