@@ -49,8 +49,10 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Result<String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     let target = target_folder().context("this test is in no target folder")?;
     let cargo = cargo.args(arguments).arg("--offline").current_dir(folder);
-    cargo.env("CARGO_TARGET_DIR", target).env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
-    let output = cargo.output().context("cannot run cargo")?;
+    // As in the profile of this workspace.
+    let debug = [("", "line-tables-only"), ("BUILD_OVERRIDE_", "false")];
+    cargo.envs(debug.map(|(of, debug)| (format!("CARGO_PROFILE_DEV_{of}DEBUG"), debug)));
+    let output = cargo.env("CARGO_TARGET_DIR", target).output().context("cannot run cargo")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
