@@ -130,7 +130,7 @@ pub fn program(name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Returns the folder into which cargo builds programs, such as `target/debug`. It builds tests into
+/// Returns the folder of the programs that cargo builds, such as `target/debug`. Tests are in
 /// `target/debug/deps`.
 fn folder() -> Result<PathBuf> {
     let test = env::current_exe()?;
